@@ -61,6 +61,7 @@ impl Issue {
             RelayState::Idle
             | RelayState::Starting
             | RelayState::Broadcasting
+            | RelayState::Holding
             | RelayState::Stopping => return None,
         };
         let detail = relay.error.as_ref().map(|error| error.message.clone());

@@ -77,7 +77,7 @@ pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;
 pub use platform_catalogue::{PlatformInfo, PlatformKind, PlatformLimits, PlatformTls};
-pub use project::{Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow};
+pub use project::{OutagePolicy, Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow};
 pub use publish_decision::{BeginDecision, PublishRules, Refusal, RefusalCause, RefusalReason};
 pub use publisher::{IngestProtocol, Publisher};
 pub use relay::{Relay, RelayLease, RelayState, RelayTimeouts};

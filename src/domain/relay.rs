@@ -10,6 +10,8 @@
 //!   +------- STOPPING <--- stopped or moved while a worker has the lease
 //! ```
 //!
+//! With the outage policy HOLD, BROADCASTING becomes HOLDING while the publisher is away.
+//!
 //! The worker with the lease runs the relay. Reports of other workers change nothing.
 //! No lease is withdrawn before it expires: its worker may still be sending, and two workers
 //! must not send to one destination.
@@ -151,6 +153,12 @@ impl Relay {
         true
     }
 
+    /// Continues although the media has moved, under the lease of a worker that can follow it;
+    /// without a lease it is restarted. Returns whether it changed.
+    pub fn follow(&mut self, now: Time) -> bool {
+        self.lease.is_none() && self.relocate(now)
+    }
+
     /// Restarts it because the destination's address or key changed. Returns whether it changed.
     pub fn redirect(&mut self, now: Time) -> bool {
         let stops = self.state == RelayState::Stopping;
@@ -209,7 +217,7 @@ impl Relay {
     pub(super) fn enter(&mut self, state: RelayState, now: Time) {
         self.state = state;
         self.ready_time = now;
-        if !matches!(state, RelayState::Broadcasting) {
+        if !matches!(state, RelayState::Broadcasting | RelayState::Holding) {
             self.bitrate_bps = 0;
         }
         self.update_time = now;
@@ -239,6 +247,8 @@ text_enum! {
         Starting = "starting",
         /// It makes progress.
         Broadcasting = "broadcasting",
+        /// The publisher is away, and it makes progress with the last picture.
+        Holding = "holding",
         /// A worker has it, but it makes no progress.
         Stalled = "stalled",
         /// It failed and will be retried.

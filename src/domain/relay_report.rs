@@ -33,6 +33,8 @@ pub enum ReportedState {
     Starting,
     /// It is running and making progress.
     Broadcasting,
+    /// It is running and making progress, but its input has no media.
+    Holding,
     /// It is running without progress.
     Stalled,
     /// It is about to stop.
@@ -150,11 +152,12 @@ impl Relay {
         let silent = lease.is_silent(times, now);
         let state = match &report.state {
             ReportedState::Stopping => RelayState::Stopping,
-            _ if source_idle && !has_progress => self.state,
+            _ if source_idle && !has_progress && !self.stalls_in_hold(silent) => self.state,
             ReportedState::Stalled => RelayState::Stalled,
             _ if silent => RelayState::Stalled,
             ReportedState::Broadcasting if has_progress => RelayState::Broadcasting,
-            ReportedState::Broadcasting => self.state,
+            ReportedState::Holding if has_progress => RelayState::Holding,
+            ReportedState::Broadcasting | ReportedState::Holding => self.state,
             _ => RelayState::Starting,
         };
         let changed = state != self.state;
@@ -166,6 +169,11 @@ impl Relay {
             true => ReportOutcome::Changed,
             false => ReportOutcome::Renewed,
         }
+    }
+
+    /// Whether a relay that should send without a publisher does not.
+    fn stalls_in_hold(&self, silent: bool) -> bool {
+        silent && self.state == RelayState::Holding
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{
     domain::{
-        EndReason, IngestProtocol, Invalid, LintCode, OperatorKeyState, Platform, PlatformKind,
-        PlatformTls, PublishConflictPolicy, RefusalReason, RelayState, StreamState, UserState,
+        EndReason, IngestProtocol, Invalid, LintCode, OperatorKeyState, OutagePolicy, Platform,
+        PlatformKind, PlatformTls, PublishConflictPolicy, RefusalReason, RelayState, StreamState,
+        UserState,
     },
     proto::v1 as pb,
 };
@@ -43,6 +44,7 @@ message_enums! {
         ProjectDisabled ProjectDeleted NodeLost NeverStarted AccountSuspended
     }
     OperatorKeyState => OperatorKeyState { Active Expired Revoked }
+    OutagePolicy => OutagePolicy { End Hold }
     Platform => Platform {
         Custom Youtube Twitch Facebook X Kick AmazonIvs Linkedin Tiktok Instagram Rumble Trovo
         Restream Mux Cloudflare Livepeer Castr Switchboard Steam Dlive Nimo Picarto Bilibili
@@ -53,7 +55,9 @@ message_enums! {
     RefusalReason => ErrorReason {
         StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld AccountSuspended
     }
-    RelayState => RelayState { Idle Starting Broadcasting Stalled Retrying Failed Stopping }
+    RelayState => RelayState {
+        Idle Starting Broadcasting Holding Stalled Retrying Failed Stopping
+    }
     StreamState => StreamState { Connecting Live Reconnecting Ended }
     UserState => UserState { Active Suspended }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::{
-    assignment::Assignment,
+    assignment::{Assignment, RelayInput},
     lease_clock::LeaseClock,
     relay::Relay,
     relay_failure::RelayFailure,
@@ -40,6 +40,8 @@ pub(super) struct LeasedRelays {
 #[derive(Debug)]
 struct LeasedRelay {
     assignment: Assignment,
+    /// Tells the relay of changes of its input.
+    input: watch::Sender<RelayInput>,
     lease: LeaseClock,
     stop: CancellationToken,
     status: watch::Receiver<RelayStatus>,
@@ -56,17 +58,19 @@ impl LeasedRelays {
         }
     }
 
-    /// Adds an assigned relay. Returns the relay to start, unless the same one runs already
-    /// and continues under the new lease. Others to the same destination are stopped.
+    /// Adds an assigned relay. Returns the relay to start, unless the same one runs already and
+    /// continues, under the new lease or with another input. Others to the same destination are stopped.
     pub(super) fn assign(&mut self, assigned: RelayAssignment, now: Instant) -> Option<Relay> {
         let lease_id = assigned.lease_id.clone();
         let lease = LeaseClock::new(assigned.lease_duration, assigned.lease_expire_time, now);
-        if self.relays.contains_key(&lease_id) {
+        let assignment = Assignment::from(assigned);
+        if let Some(relay) = self.relays.get_mut(&lease_id) {
+            relay.follow(assignment);
             return None;
         }
-        let assignment = Assignment::from(assigned);
         if let Some(mut relay) = self.take_running(&assignment) {
             relay.lease = lease;
+            relay.follow(assignment);
             self.relays.insert(lease_id, relay);
             return None;
         }
@@ -74,8 +78,10 @@ impl LeasedRelays {
         let predecessors = self.stop_predecessors(&assignment);
         let stop = CancellationToken::new();
         let (status, receiver) = watch::channel(RelayStatus::new(RelayState::Starting));
+        let (input, input_changes) = watch::channel(assignment.relay_input());
         let relay = LeasedRelay {
             assignment: assignment.clone(),
+            input,
             lease,
             stop: stop.clone(),
             status: receiver,
@@ -84,6 +90,7 @@ impl LeasedRelays {
         self.relays.insert(lease_id, relay);
         Some(Relay {
             assignment,
+            input: input_changes,
             stop,
             status,
             predecessors,
@@ -225,7 +232,7 @@ impl LeasedRelays {
     }
 
     fn take_running(&mut self, assignment: &Assignment) -> Option<LeasedRelay> {
-        let is_same = |relay: &LeasedRelay| relay.assignment.is_same_as(assignment);
+        let is_same = |relay: &LeasedRelay| assignment.continues(&relay.assignment);
         let mut relays = self.relays.iter();
         let found = relays.find(|(_, relay)| is_same(relay) && relay.is_running());
         let lease_id = found?.0.clone();
@@ -246,6 +253,19 @@ impl LeasedRelays {
 }
 
 impl LeasedRelay {
+    /// Continues with the input of an assignment.
+    fn follow(&mut self, assignment: Assignment) {
+        let input = assignment.relay_input();
+        self.assignment.input = assignment.input;
+        self.assignment.holds = assignment.holds;
+        let is_change = |present: &mut RelayInput| {
+            let is_change = *present != input;
+            present.clone_from(&input);
+            is_change
+        };
+        self.input.send_if_modified(is_change);
+    }
+
     /// Whether it neither has ended nor has to.
     fn is_running(&self) -> bool {
         !self.stop.is_cancelled() && !self.status().is_over()

@@ -179,6 +179,7 @@ fn reported_state(state: RelayState, error: Option<RelayError>) -> ReportedState
         (RelayState::Failed, Some(error)) => ReportedState::Failed(error),
         (RelayState::Starting, _) => ReportedState::Starting,
         (RelayState::Broadcasting, _) => ReportedState::Broadcasting,
+        (RelayState::Holding, _) => ReportedState::Holding,
         (RelayState::Stalled, _) => ReportedState::Stalled,
         (RelayState::Stopping, _) => ReportedState::Stopping,
         _ => ReportedState::Stopped,

@@ -4,6 +4,7 @@ mod claim_relays;
 mod concurrent_claims;
 mod destination_changes;
 pub mod fixture;
+mod holds;
 mod leases;
 mod previous_workers;
 mod random_transitions;

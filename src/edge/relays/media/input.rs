@@ -1,9 +1,16 @@
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
+    sync::{Notify, watch},
+    time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -33,6 +40,14 @@ const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration
 const TAG_HEADER_BYTES: usize = 11;
 const TAG_TRAILER_BYTES: usize = 4;
 
+/// The number of the last play session, or publisher in it, of all inputs and renditions: an
+/// output may follow its stream to another input.
+static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn next_epoch() -> u64 {
+    LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 /// Where a live stream is played.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InputSource {
@@ -48,6 +63,8 @@ pub(crate) struct InputSource {
 pub(crate) struct Input {
     fan_out: Arc<FanOut>,
     failure: watch::Receiver<Option<RelayFailure>>,
+    /// Ends the wait for the next try.
+    retry: Arc<Notify>,
     /// What this is made from, if it is a rendition.
     source: Option<Arc<Self>>,
     _task: AbortOnDropHandle<()>,
@@ -66,10 +83,13 @@ impl Input {
         };
         let fan_out = Arc::<FanOut>::default();
         let (failed, failure) = watch::channel(None);
-        let playing = play_repeatedly(address, certificates, Arc::clone(&fan_out), failed);
+        let retry = Arc::<Notify>::default();
+        let attempts = (Arc::clone(&retry), failed);
+        let playing = play_repeatedly(address, certificates, Arc::clone(&fan_out), attempts);
         Ok(Self {
             fan_out,
             failure,
+            retry,
             source: None,
             _task: AbortOnDropHandle::new(tokio::spawn(playing)),
         })
@@ -85,6 +105,7 @@ impl Input {
         Self {
             fan_out,
             failure,
+            retry: Arc::clone(&source.retry),
             source: Some(source),
             _task: task,
         }
@@ -93,6 +114,26 @@ impl Input {
     /// Adds an output, which receives packets after a delay.
     pub(crate) fn subscribe(&self, delay: Duration) -> Arc<OutputQueue> {
         self.fan_out.subscribe(delay)
+    }
+
+    /// Adds an output that may have received packets of another input.
+    pub(super) fn attach(&self, queue: &Arc<OutputQueue>) {
+        self.fan_out.attach(queue);
+    }
+
+    /// Removes an output.
+    pub(super) fn unsubscribe(&self, queue: &Arc<OutputQueue>) {
+        self.fan_out.detach(queue);
+    }
+
+    /// What this is made from, if it is a rendition.
+    pub(crate) fn source(&self) -> Option<&Arc<Self>> {
+        self.source.as_ref()
+    }
+
+    /// Tries again at once if there is no play session: another publisher has come.
+    pub(super) fn retry(&self) {
+        self.retry.notify_one();
     }
 
     /// Why there is no media now.
@@ -128,19 +169,19 @@ async fn play_repeatedly(
     address: RtmpAddress,
     certificates: Arc<Certificates>,
     fan_out: Arc<FanOut>,
-    failed: watch::Sender<Option<RelayFailure>>,
+    (retry, failed): (Arc<Notify>, watch::Sender<Option<RelayFailure>>),
 ) {
-    let mut epoch = 0;
     let mut failures = 0;
     loop {
         let mut player = Player {
             fan_out: &fan_out,
             failed: &failed,
-            epoch: &mut epoch,
+            epoch: 0,
             has_played: false,
         };
         let error = player.play(&address, &certificates).await;
         failures = if player.has_played { 1 } else { failures + 1 };
+        fan_out.interrupt();
         let failure = error.failure(Side::Input);
         tracing::debug!(
             code = failure.code,
@@ -148,7 +189,7 @@ async fn play_repeatedly(
             "the input is lost"
         );
         failed.send_replace(Some(failure));
-        sleep(RETRY_BACKOFF.delay(failures)).await;
+        let _ = timeout(RETRY_BACKOFF.delay(failures), retry.notified()).await;
     }
 }
 
@@ -156,8 +197,8 @@ async fn play_repeatedly(
 struct Player<'a> {
     fan_out: &'a FanOut,
     failed: &'a watch::Sender<Option<RelayFailure>>,
-    /// The number of the last play session, or publisher in it.
-    epoch: &'a mut u64,
+    /// The number of the play session, or publisher in it.
+    epoch: u64,
     has_played: bool,
 }
 
@@ -176,7 +217,7 @@ impl Player<'_> {
             let redact = |words: &str| secrets.redact(words);
             let session = Session::play(connection.transport, target).await;
             let session = session.map_err(|error| UpstreamError::starting(error, redact))?;
-            *self.epoch += 1;
+            self.epoch = next_epoch();
             let ended = self.receive(session).await;
             Err(match ended {
                 SessionError::Refused(words) => UpstreamError::Refused(redact(&words)),
@@ -223,7 +264,8 @@ impl Player<'_> {
         }
         // The next publisher has other timestamps.
         if let Some((event::STREAM_EOF, _)) = message.event() {
-            *self.epoch += 1;
+            self.epoch = next_epoch();
+            self.fan_out.interrupt();
         }
         if let Some(Response::Status {
             is_error: true,
@@ -238,7 +280,7 @@ impl Player<'_> {
     }
 
     fn publish(&mut self, message: &Message) {
-        let Some(packet) = Packet::of(message, *self.epoch) else {
+        let Some(packet) = Packet::of(message, self.epoch) else {
             return;
         };
         if !self.has_played && !packet.is_description() {

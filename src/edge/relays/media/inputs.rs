@@ -33,4 +33,25 @@ impl Inputs {
         inputs.push((source, Arc::downgrade(&input)));
         Ok(input)
     }
+
+    /// The play session of the source to which a stream has moved. It is the present one if that
+    /// plays the same URL: media servers send the next publisher of a name on it.
+    pub(crate) fn follow(
+        &self,
+        present: &Arc<Input>,
+        source: InputSource,
+    ) -> Result<Arc<Input>, RelayFailure> {
+        let mut inputs = self.inputs.lock();
+        let is_present = |input: &Weak<Input>| input.as_ptr() == Arc::as_ptr(present);
+        let known = inputs.iter_mut().find(|(_, input)| is_present(input));
+        if let Some((known, _)) = known
+            && known.url == source.url
+        {
+            *known = source;
+            present.retry();
+            return Ok(Arc::clone(present));
+        }
+        drop(inputs);
+        self.get(source)
+    }
 }

@@ -2,15 +2,14 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use parking_lot::Mutex;
 
 use super::{media_bytes::MediaBytes, tcp_info::TcpInfo};
-use crate::edge::relays::media::{Input, OutputQueue};
+use crate::edge::relays::media::OutputQueue;
 
 /// The bytes of media that a destination has acknowledged.
 ///
@@ -26,6 +25,7 @@ pub(crate) struct Delivery {
     /// The packets that queues before this one have dropped.
     dropped_before: AtomicU64,
     acknowledged: AtomicU64,
+    is_holding: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +72,15 @@ impl Delivery {
         self.connection.lock().media = Some(MediaBytes::begin_at(0));
     }
 
+    /// Whether the output bridges the time without media.
+    pub(super) fn set_holding(&self, is_holding: bool) {
+        self.is_holding.store(is_holding, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_holding(&self) -> bool {
+        self.is_holding.load(Ordering::Relaxed)
+    }
+
     fn replace(&self, source: Source) {
         let before = self.bytes();
         *self.connection.lock() = Connection {
@@ -81,19 +90,13 @@ impl Delivery {
         };
     }
 
-    /// The queue from which the output sends. A delayed one is kept over connections: what it
-    /// holds back is sent on the next one.
-    pub(super) fn subscribe(&self, input: &Input, delay: Duration) -> Arc<OutputQueue> {
-        let mut queue = self.queue.lock();
-        if let Some(delayed) = queue.take_if(|queue| queue.restart()) {
-            return Arc::clone(queue.insert(delayed));
-        }
-        let new = input.subscribe(delay);
-        if let Some(before) = queue.replace(Arc::clone(&new)) {
+    /// The queue from which the output sends, which may be that of the connection before.
+    pub(super) fn observe(&self, queue: &Arc<OutputQueue>) {
+        let before = self.queue.lock().replace(Arc::clone(queue));
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, queue)) {
             self.dropped_before
                 .fetch_add(before.dropped(), Ordering::Relaxed);
         }
-        new
     }
 
     /// Media follows after this number of written bytes.

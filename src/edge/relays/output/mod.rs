@@ -3,9 +3,10 @@
 //! | file | purpose |
 //! |---|---|
 //! | `rtmp_output` | over RTMP and RTMPS |
-//! | `srt_output`, `ffmpeg`, `ffmpeg_exit`, `preset_file` | over SRT, by ffmpeg |
+//! | `srt_output`, `ffmpeg`, `ffmpeg_exit`, `preset_file`, `parameter_sets` | over SRT, by ffmpeg |
 //! | `rendition` | other video for a destination with limits, encoded by ffmpeg |
 //! | `flv` | the format in which ffmpeg receives and returns media |
+//! | `playout` | what is sent: the media, and what bridges the time without media |
 //! | `sequence` | what is sent of the packets, and with which timestamps |
 //! | `delivery`, `media_bytes`, `tcp_info` | the bytes of media that the destination has acknowledged |
 
@@ -14,6 +15,8 @@ mod ffmpeg;
 mod ffmpeg_exit;
 mod flv;
 mod media_bytes;
+mod parameter_sets;
+mod playout;
 mod preset_file;
 mod rendition;
 mod rtmp_output;

@@ -3,6 +3,7 @@
 mod delivery;
 mod destinations;
 mod enhanced_rtmp;
+mod hold;
 mod hooks;
 mod media_identity;
 mod proxy;
@@ -13,3 +14,4 @@ mod rtmp;
 mod rtmps;
 mod server;
 mod srt;
+mod srt_hold;

@@ -18,9 +18,9 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    domain::UrlPolicy,
+    domain::{Secret, UrlPolicy},
     edge::relays::{
-        assignment::Assignment,
+        assignment::{Assignment, RelayInput},
         media::Inputs,
         output::{PresetFolder, Spawner},
         relay::{Relay, RelayContext},
@@ -145,12 +145,29 @@ fn launch(file: &Path) -> Child {
         .unwrap()
 }
 
+/// What a publisher sends.
+pub(super) struct Picture {
+    /// Width and height.
+    pub(super) size: &'static str,
+    /// A source of audio of ffmpeg's.
+    pub(super) audio: &'static str,
+}
+
 /// ffmpeg publishes a test picture and a tone in real time.
 pub(super) fn publish(url: &str) -> Child {
+    let picture = Picture {
+        size: "160x120",
+        audio: "sine=sample_rate=44100",
+    };
+    publish_picture(url, picture)
+}
+
+pub(super) fn publish_picture(url: &str, picture: Picture) -> Child {
+    let Picture { size, audio } = picture;
     Command::new("ffmpeg")
         .args(["-v", "error", "-re", "-f", "lavfi", "-i"])
-        .arg("testsrc=size=160x120:rate=25")
-        .args(["-re", "-f", "lavfi", "-i", "sine=sample_rate=44100"])
+        .arg(format!("testsrc=size={size}:rate=25"))
+        .args(["-re", "-f", "lavfi", "-i", audio])
         .args(["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"])
         .args([
             "-pix_fmt", "yuv420p", "-g", "25", "-c:a", "aac", "-b:a", "32k",
@@ -254,8 +271,11 @@ impl Worker {
     pub(super) fn assign(&self, assignment: v1::RelayAssignment) -> Running {
         let stop = CancellationToken::new();
         let (status, receiver) = watch::channel(RelayStatus::new(RelayState::Starting));
+        let assignment = Assignment::from(assignment);
+        let (input, input_changes) = watch::channel(assignment.relay_input());
         let relay = Relay {
-            assignment: Assignment::from(assignment),
+            assignment,
+            input: input_changes,
             stop: stop.clone(),
             status,
             predecessors: Vec::new(),
@@ -264,6 +284,7 @@ impl Worker {
         let task = tokio::spawn(async move { relay.run(&context).await });
         Running {
             stop,
+            input,
             status: receiver,
             _task: AbortOnDropHandle::new(task),
         }
@@ -273,11 +294,23 @@ impl Worker {
 /// A relay that runs. It is aborted on drop.
 pub(super) struct Running {
     stop: CancellationToken,
+    input: watch::Sender<RelayInput>,
     status: watch::Receiver<RelayStatus>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Running {
+    /// Its media comes from another URL.
+    pub(super) fn follows(&self, url: &str) {
+        let url = Secret::new(url);
+        self.input.send_modify(|input| input.source.url = url);
+    }
+
+    /// Its outage policy changes.
+    pub(super) fn holds(&self, holds: bool) {
+        self.input.send_modify(|input| input.holds = holds);
+    }
+
     /// Waits until it is in a state.
     pub(super) async fn reaches(&self, state: RelayState) -> RelayStatus {
         let mut status = self.status.clone();

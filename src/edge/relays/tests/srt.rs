@@ -19,7 +19,7 @@ const PASSPHRASE: &str = "a passphrase that nobody may see";
 /// The time that a busy machine has to send packets again, in microseconds.
 const LATENCY_US: u32 = 4_000_000;
 
-async fn socket() -> (UdpSocket, u16) {
+pub(super) async fn socket() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = socket.local_addr().unwrap().port();
     (socket, port)
@@ -116,13 +116,18 @@ async fn start_listener(port: u16, passphrase: &str, output: &[&str]) -> Child {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+    listens(port).await;
+    listener
+}
+
+/// Waits until something listens on a UDP port.
+pub(super) async fn listens(port: u16) {
     let listens = format!(":{port:04X} ");
     eventually("the listener listens", async || {
         let sockets = std::fs::read_to_string("/proc/net/udp").unwrap();
         sockets.contains(&listens)
     })
     .await;
-    listener
 }
 
 #[tokio::test]

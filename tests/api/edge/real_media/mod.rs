@@ -2,6 +2,7 @@
 
 mod cut_connections;
 mod fixture;
+mod holds;
 mod outages;
 mod owner;
 mod publishing;

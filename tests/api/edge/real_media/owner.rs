@@ -59,6 +59,12 @@ impl Owner {
         answer.unwrap().into_inner().destination.unwrap()
     }
 
+    /// Changes the project.
+    pub async fn update_project(&self, request: pb::UpdateProjectRequest) {
+        let mut projects = self.client.project.clone();
+        projects.update_project(request).await.unwrap();
+    }
+
     /// All streams of the project, newest first.
     pub async fn streams(&self) -> Vec<pb::Stream> {
         let request = pb::ListStreamsRequest {
