@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Relay, RelayError, RelayState, RelayTimeouts, Time};
+use super::{Relay, RelayDelivery, RelayError, RelayState, RelayTimeouts, Time};
 use crate::backoff::Backoff;
 
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -18,6 +18,8 @@ pub struct RelayReport {
     pub bytes_sent: i64,
     /// The recent bit rate, in bits per second.
     pub bitrate_bps: i64,
+    /// How well media is delivered, without the time of drops.
+    pub delivery: RelayDelivery,
     /// Its state.
     pub state: ReportedState,
 }
@@ -61,6 +63,7 @@ impl RelayReport {
             lease_id,
             bytes_sent: 0,
             bitrate_bps: 0,
+            delivery: RelayDelivery::default(),
             state: ReportedState::Stopped,
         }
     }
@@ -152,6 +155,7 @@ impl Relay {
             self.enter(state, now);
         }
         self.bitrate_bps = report.bitrate_bps;
+        self.delivery.update(&report.delivery, now);
         match changed {
             true => ReportOutcome::Changed,
             false => ReportOutcome::Renewed,

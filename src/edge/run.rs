@@ -45,13 +45,22 @@ pub async fn run(
         shutdown.clone(),
     );
     let publishing = publishers.run(server, shutdown.clone());
+    let meters = publishers.media_meters();
     let relaying = async {
         if config.relay_capacity > 0 {
             if !program_exists(&config.ffmpeg) {
                 let program = config.ffmpeg.display();
                 tracing::warn!(%program, "ffmpeg is missing (SLUICE_FFMPEG): SRT relays need it");
             }
-            relays::run(control, node_id, config, relay_authorities, shutdown).await;
+            relays::run(
+                control,
+                node_id,
+                config,
+                relay_authorities,
+                meters,
+                shutdown,
+            )
+            .await;
         }
     };
     tokio::join!(hooks, publishing, relaying);

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     assignment::Assignment,
     media::{Input, Inputs},
-    output::{Delivery, PresetFolder, RtmpOutput, Spawner, SrtOutput},
+    output::{Delivery, DeliveryQuality, PresetFolder, RtmpOutput, Spawner, SrtOutput},
     progress::Progress,
     relay_failure::RelayFailure,
     status::RelayStatus,
@@ -236,17 +236,23 @@ impl<'a> Observation<'a> {
                 context.broadcasts.insert(relay.broadcast_key(), ());
             }
         }
-        self.warn_if_slow(relay, now);
+        let quality = self.delivery.quality();
+        self.warn_if_slow(relay, quality, now);
         Ok(RelayStatus {
             state,
             bytes: self.progress.bytes(),
             bitrate: self.progress.bitrate(),
+            quality,
             failure: None,
         })
     }
 
-    fn warn_if_slow(&mut self, relay: &Relay, now: Instant) {
-        let (dropped, lag_ms) = self.delivery.drops_and_lag();
+    fn warn_if_slow(&mut self, relay: &Relay, quality: DeliveryQuality, now: Instant) {
+        let DeliveryQuality {
+            dropped_packets: dropped,
+            lag_ms,
+            ..
+        } = quality;
         let warned_lately = |at: Instant| now - at < SLOW_WARNING_INTERVAL;
         if dropped == self.dropped || self.warned_at.is_some_and(warned_lately) {
             return;

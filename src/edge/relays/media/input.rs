@@ -1,4 +1,8 @@
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -7,18 +11,22 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{fan_out::FanOut, output_queue::OutputQueue, packet::Packet};
+use super::{fan_out::FanOut, meter::MediaMeter, output_queue::OutputQueue, packet::Packet};
 use crate::{
     backoff::Backoff,
     domain::Secret,
-    edge::relays::{
-        relay_failure::RelayFailure,
-        rtmp::{
-            Incoming, Message, Response, Session, SessionError, StreamTarget,
-            message::{event, kind},
-        },
-        upstream::{
-            Address, Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect,
+    edge::{
+        media_meters::MediaMeters,
+        relays::{
+            relay_failure::RelayFailure,
+            rtmp::{
+                Incoming, Message, Response, Session, SessionError, StreamTarget,
+                message::{event, kind},
+            },
+            upstream::{
+                Address, Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError,
+                connect,
+            },
         },
     },
 };
@@ -48,6 +56,8 @@ pub(crate) struct InputSource {
 pub(crate) struct Input {
     fan_out: Arc<FanOut>,
     failure: watch::Receiver<Option<RelayFailure>>,
+    /// Kept here, so that it is measured for as long as the input exists.
+    _meter: Arc<MediaMeter>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -56,6 +66,7 @@ impl Input {
     pub(super) fn start(
         source: &InputSource,
         certificates: Arc<Certificates>,
+        meters: &MediaMeters,
     ) -> Result<Self, RelayFailure> {
         let invalid = |why| UpstreamError::AddressInvalid(why).failure(Side::Input);
         let address = match Address::parse(&source.url).map_err(invalid)? {
@@ -64,10 +75,14 @@ impl Input {
         };
         let fan_out = Arc::<FanOut>::default();
         let (failed, failure) = watch::channel(None);
-        let playing = play_repeatedly(address, certificates, Arc::clone(&fan_out), failed);
+        let meter = Arc::<MediaMeter>::default();
+        meters.add(&source.stream_id, &source.connection_id, &meter);
+        let media = (Arc::clone(&fan_out), Arc::clone(&meter));
+        let playing = play_repeatedly(address, certificates, media, failed);
         Ok(Self {
             fan_out,
             failure,
+            _meter: meter,
             _task: AbortOnDropHandle::new(tokio::spawn(playing)),
         })
     }
@@ -101,7 +116,7 @@ impl Input {
 async fn play_repeatedly(
     address: RtmpAddress,
     certificates: Arc<Certificates>,
-    fan_out: Arc<FanOut>,
+    (fan_out, meter): (Arc<FanOut>, Arc<MediaMeter>),
     failed: watch::Sender<Option<RelayFailure>>,
 ) {
     let mut epoch = 0;
@@ -109,6 +124,7 @@ async fn play_repeatedly(
     loop {
         let mut player = Player {
             fan_out: &fan_out,
+            meter: &meter,
             failed: &failed,
             epoch: &mut epoch,
             has_played: false,
@@ -129,6 +145,7 @@ async fn play_repeatedly(
 /// One play session.
 struct Player<'a> {
     fan_out: &'a FanOut,
+    meter: &'a MediaMeter,
     failed: &'a watch::Sender<Option<RelayFailure>>,
     /// The number of the last play session, or publisher in it.
     epoch: &'a mut u64,
@@ -219,6 +236,7 @@ impl Player<'_> {
             self.has_played = true;
             self.failed.send_replace(None);
         }
+        self.meter.add(&packet, Instant::now());
         self.fan_out.publish(packet);
     }
 }

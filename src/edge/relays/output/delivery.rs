@@ -24,6 +24,17 @@ pub(crate) struct Delivery {
     acknowledged: AtomicU64,
 }
 
+/// How well media is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct DeliveryQuality {
+    /// The media that waits to be sent, in milliseconds.
+    pub(crate) lag_ms: i64,
+    /// Packets that were dropped because the destination was too slow.
+    pub(crate) dropped_packets: u64,
+    /// TCP segments that were sent again; 0 if unknown.
+    pub(crate) retransmitted_segments: u64,
+}
+
 #[derive(Debug, Default)]
 enum Source {
     /// There is no connection yet.
@@ -150,13 +161,23 @@ impl Delivery {
         }
     }
 
-    /// The number of packets that were dropped because the destination is too slow, and the
-    /// media that waits, in milliseconds.
-    pub(crate) fn drops_and_lag(&self) -> (u64, i64) {
+    /// How well media is delivered now.
+    pub(crate) fn quality(&self) -> DeliveryQuality {
+        let retransmitted_segments = match &*self.source.lock() {
+            Source::Tcp { info, .. } => {
+                info.bytes().map_or(0, |bytes| bytes.retransmitted_segments)
+            }
+            _ => 0,
+        };
         let queue = self.queue.lock();
-        queue
+        let (dropped_packets, lag_ms) = queue
             .as_ref()
-            .map_or((0, 0), |queue| (queue.dropped(), queue.lag_ms()))
+            .map_or((0, 0), |queue| (queue.dropped(), queue.lag_ms()));
+        DeliveryQuality {
+            lag_ms,
+            dropped_packets,
+            retransmitted_segments,
+        }
     }
 }
 

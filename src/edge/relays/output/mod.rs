@@ -16,7 +16,7 @@ mod sequence;
 mod srt_output;
 mod tcp_info;
 
-pub(super) use delivery::Delivery;
+pub(super) use delivery::{Delivery, DeliveryQuality};
 pub(super) use ffmpeg::Spawner;
 pub(super) use preset_file::PresetFolder;
 pub(super) use rtmp_output::RtmpOutput;

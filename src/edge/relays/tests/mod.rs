@@ -1,7 +1,9 @@
 //! Relays between real programs: nginx-rtmp and ffmpeg.
 
+mod destination_checks;
 mod destinations;
 mod hooks;
+mod media_health;
 mod media_identity;
 mod rig;
 mod rtmp;

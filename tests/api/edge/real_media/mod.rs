@@ -1,6 +1,7 @@
 //! Real media: a control plane, an edge, nginx-rtmp, publishers and destinations.
 
 mod fixture;
+mod media_health;
 mod outages;
 mod owner;
 mod publishing;
