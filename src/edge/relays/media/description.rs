@@ -1,7 +1,7 @@
 //! What packets say about the format of the media: codec names, metadata, and the
 //! configuration of AAC (ISO/IEC 14496-3, section 1.6.2.1).
 
-use super::packet::Packet;
+use super::{packet::Packet, sps};
 use crate::edge::relays::rtmp::amf0;
 
 /// The sampling rates that AAC has indices for.
@@ -84,6 +84,15 @@ fn legacy_audio_codec(format: u8) -> Option<&'static str> {
         11 => "speex",
         _ => return None,
     })
+}
+
+/// The size of the picture in a codec configuration, if it is one of H.264.
+pub(super) fn picture_size(header: &Packet) -> Option<(i32, i32)> {
+    // Legacy and enhanced tags have a head of the same length.
+    match codec_of(header) {
+        Some("h264") => sps::picture_size(header.payload.get(5..)?),
+        _ => None,
+    }
 }
 
 impl AudioFormat {

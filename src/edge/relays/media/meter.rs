@@ -6,7 +6,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    description::{AudioFormat, codec_of, metadata_numbers},
+    description::{AudioFormat, codec_of, metadata_numbers, picture_size},
     packet::{Packet, Role},
 };
 use crate::{edge::media_meters::MeasuresMedia, proto::v1::StreamStats};
@@ -161,9 +161,11 @@ impl State {
     }
 
     fn add_header(&mut self, header: &Packet) {
-        if !header.is_video()
-            && let Some(format) = AudioFormat::of_header(header)
-        {
+        if header.is_video() {
+            if let Some((width, height)) = picture_size(header) {
+                (self.width, self.height) = (width, height);
+            }
+        } else if let Some(format) = AudioFormat::of_header(header) {
             self.audio_format = format;
         }
     }

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `inputs`, `input` | one play session per live stream, restarted when it is lost |
 //! | `packet` | packets of media, inspected only as far as relays need |
-//! | `meter`, `description` | what is measured of the media, and what packets say about it |
+//! | `meter`, `description`, `sps` | what is measured of the media, and what packets say about it |
 //! | `fan_out` | what a new output starts with, and the distribution to all outputs |
 //! | `output_queue` | what an output has not sent yet, bounded in time and bytes |
 //! | `timeline` | timestamps of an output, which never go back |
@@ -21,6 +21,7 @@ mod inputs;
 mod meter;
 mod output_queue;
 mod packet;
+mod sps;
 mod timeline;
 
 #[cfg(test)]
