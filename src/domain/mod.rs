@@ -22,6 +22,7 @@ mod invalid;
 mod invisible_characters;
 mod key_record;
 mod list_filter;
+mod media_checks;
 mod media_issue;
 mod name;
 mod node;
