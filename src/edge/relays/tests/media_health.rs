@@ -99,9 +99,10 @@ async fn missing_audio_is_noticed() {
 
 #[tokio::test]
 async fn timestamps_that_jump_ahead_are_noticed() {
-    let shift = "setts=pts='if(gt(N,50),PTS+5/TB,PTS)':dts='if(gt(N,50),DTS+5/TB,DTS)'";
+    // By 5 seconds every 2 seconds, in the time base of FLV: milliseconds.
+    let shift = "setts=pts='PTS+5000*floor(N/50)':dts='DTS+5000*floor(N/50)'";
     let relayed = Relayed::start(&["-g", "25", "-an", "-bsf:v", shift]).await;
     relayed
-        .measures("a timestamp jumps", |stats| stats.timestamp_jumps == 1)
+        .measures("a timestamp jumps", |stats| stats.timestamp_jumps > 0)
         .await;
 }
