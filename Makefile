@@ -4,7 +4,7 @@
 
 SHELL := bash
 
-.PHONY: help run demo test kills lint bench baseline
+.PHONY: help run demo test kills failover lint bench baseline
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -23,6 +23,10 @@ test: ## Runs all tests, on SQLite and a temporary PostgreSQL.
 
 kills: ## Kills servers 500 times on each engine during writes, and reads all acknowledged writes back.
 	@SLUICE_TEST_KILLS=$${SLUICE_TEST_KILLS:-500} tests/run --release --test api -- kills:: --nocapture
+
+failover: ## Promotes a standby, alone on this machine: writes must succeed again within 3 seconds.
+	@SLUICE_TEST_MAX_RECOVERY=3 tests/run --release --test api -- --nocapture \
+	  database::failover::writes_continue_on_a_promoted_standby_and_no_acknowledged_one_is_lost
 
 bench: ## Measures load and hot paths, and compares them with the limits of this machine.
 	@tests/run bench --bench load

@@ -25,6 +25,7 @@
 //! | [`telemetry`] | logs, metrics, traces |
 //! | [`domain`] | the domain types, parsed once and valid from then on |
 //! | [`backoff`] | exponential backoff |
+//! | [`fair_queue`] | queues in which holders take turns |
 //! | [`random`] | randomness and digests |
 //! | [`root_certificates`] | the certificate authorities that the platform trusts |
 //! | [`proto`] | the code generated from the contract in `proto/` |
@@ -44,6 +45,7 @@ pub mod config;
 pub mod domain;
 pub mod edge;
 pub mod error;
+pub mod fair_queue;
 pub mod jobs;
 pub mod layers;
 pub mod mail;

@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::Context;
 use tokio::{
-    net::TcpListener,
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
@@ -35,7 +34,7 @@ use crate::{
     readiness::{Health, Readiness, SERVICES},
     repositories::{Outbox, Publishing, RelayLeases},
     services::{AuthDependencies, AuthService, OperatorService, ProjectService, StreamService},
-    transport::{HttpService, Listener},
+    transport::{BoundSocket, HttpService, Listener},
     watching::{
         EventPoller, ProjectDiscovery, RefusalPoller, ReplicaListener, ReplicaNotifier,
         StatsPoller, WatchHub,
@@ -56,14 +55,14 @@ struct Components {
     outbox: Option<Outbox>,
 }
 
-/// Serves on a bound listener until `shutdown` completes, then drains: health checks
+/// Serves on bound sockets until `shutdown` completes, then drains: health checks
 /// report NOT_SERVING, after the drain delay new calls are refused, and running calls get
 /// the drain timeout to finish.
 ///
 /// It serves at once, and answers UNAVAILABLE until the database is migrated. Fails if
 /// the database can never be used, for example because a migration fails.
 pub async fn serve(
-    listener: TcpListener,
+    sockets: Vec<BoundSocket>,
     database: Database,
     keys: Keys,
     config: &Config,
@@ -99,7 +98,7 @@ pub async fn serve(
         hub,
     };
 
-    let listener = Listener::new(listener, config.listener())?;
+    let listener = Listener::new(sockets, config.listener())?;
     let others = reflection_routes(config)?.add_service(health_service);
     let services = services(config, &components, others)?;
     let mut serving = Box::pin(listener.serve(services, closing.clone()));

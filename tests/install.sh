@@ -69,7 +69,7 @@ has_npm() {
 }
 
 # The clients of tests/api/clients: Debian's compiler of proto files with its plugins for Go, gRPC
-# for C++, and Chromium.
+# for C++ and Python, and Chromium.
 add_client_packages() {
   command -v g++ >/dev/null || packages+=(g++)
   command -v make >/dev/null || packages+=(make)
@@ -77,6 +77,7 @@ add_client_packages() {
   [ -e /usr/include/google/protobuf/timestamp.proto ] || packages+=(libprotobuf-dev)
   command -v grpc_cpp_plugin >/dev/null || packages+=(protobuf-compiler-grpc)
   [ -e /usr/include/grpcpp/grpcpp.h ] || packages+=(libgrpc++-dev)
+  /usr/bin/python3 -c 'import google.protobuf, grpc' 2>/dev/null || packages+=(python3-grpcio python3-protobuf)
   command -v protoc-gen-go >/dev/null || packages+=(protoc-gen-go)
   command -v protoc-gen-go-grpc >/dev/null || packages+=(protoc-gen-go-grpc)
   [ -x /usr/bin/chromium ] || packages+=(chromium)

@@ -1,4 +1,8 @@
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use sluice::proto::v1::{
@@ -18,6 +22,9 @@ const MEDIA_SERVERS: usize = 50;
 /// The users who sign in, each from time to time: together less than two cores can hash.
 const USERS: usize = 4;
 
+/// The calls of a user on one connection.
+const CALLS_PER_CONNECTION: usize = 5;
+
 const CALL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A call that takes longer has failed.
@@ -29,7 +36,9 @@ const PASSWORD: &str = "correct horse battery staple";
 pub struct Callers {
     publishers: Vec<(Channel, pb::HeartbeatPublishRequest)>,
     machine: String,
-    users: Vec<(Channel, String)>,
+    server: SocketAddr,
+    /// The addresses of the users, and their e-mail addresses.
+    users: Vec<(Ipv4Addr, String)>,
 }
 
 /// The calls of one kind.
@@ -37,8 +46,8 @@ pub struct Callers {
 pub struct Figures {
     /// The latencies of successful calls, sorted.
     pub times: Vec<Duration>,
-    /// The number of failed calls.
-    pub failed: usize,
+    /// The errors of failed calls.
+    pub failures: BTreeMap<String, usize>,
 }
 
 /// The calls during a measurement.
@@ -69,15 +78,24 @@ fn with_token<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
     Ok(request)
 }
 
-async fn connect(server: &Server) -> anyhow::Result<Channel> {
-    let endpoint = Channel::from_shared(format!("http://{}", server.address))?;
+/// The address of the media servers, which a limit may exempt.
+const MEDIA_SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// The address of a user.
+fn address_of_user(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1, 1 + number as u8)
+}
+
+async fn connect(server: SocketAddr, from: Ipv4Addr) -> anyhow::Result<Channel> {
+    let endpoint = Channel::from_shared(format!("http://{server}"))?;
+    let endpoint = endpoint.local_address(Some(from.into()));
     Ok(endpoint.connect().await?)
 }
 
 impl Callers {
     /// Signs up users, and begins a stream on each media server.
     pub async fn start(server: &Server) -> anyhow::Result<Self> {
-        let channel = connect(server).await?;
+        let channel = connect(server.address, MEDIA_SERVER_ADDRESS).await?;
         let request = pb::ExchangeApiKeyRequest {
             secret: server.create_operator_key()?,
         };
@@ -87,7 +105,7 @@ impl Callers {
         let owner = sign_up(&channel, "owner@example.com").await?;
         let mut publishers = Vec::new();
         for number in 0..MEDIA_SERVERS {
-            let channel = connect(server).await?;
+            let channel = connect(server.address, MEDIA_SERVER_ADDRESS).await?;
             let heartbeat = publish(&channel, &owner, &machine, number).await?;
             publishers.push((channel, heartbeat));
         }
@@ -95,18 +113,19 @@ impl Callers {
         for number in 0..USERS {
             let email = format!("user{number}@example.com");
             sign_up(&channel, &email).await?;
-            users.push((connect(server).await?, email));
+            users.push((address_of_user(number), email));
         }
         Ok(Self {
             publishers,
             machine,
+            server: server.address,
             users,
         })
     }
 
     /// A signed-up attacker with a project and long lists.
     pub async fn target(&self, server: &Server) -> anyhow::Result<Target> {
-        let channel = connect(server).await?;
+        let channel = connect(server.address, MEDIA_SERVER_ADDRESS).await?;
         let token = sign_up(&channel, "mallory@example.com").await?;
         let mut projects = ProjectServiceClient::new(channel);
         let mut project_id = String::new();
@@ -141,10 +160,21 @@ impl Callers {
                 Ok(())
             }));
         }
-        for (number, (channel, email)) in self.users.iter().enumerate() {
+        for (number, (address, email)) in self.users.iter().enumerate() {
             let offset = CALL_INTERVAL * number as u32 / USERS as u32;
-            let (mut client, email) = (AuthServiceClient::new(channel.clone()), email.clone());
+            let (server, address, email) = (self.server, *address, email.clone());
+            let (mut connection, mut calls) = (None, 0);
             sign_ins.spawn(repeat(offset, until, async move || {
+                if calls % CALLS_PER_CONNECTION == 0 {
+                    connection = None;
+                }
+                calls += 1;
+                let channel = match &connection {
+                    Some(channel) => Channel::clone(channel),
+                    // The time of a new connection counts.
+                    None => connection.insert(connect(server, address).await?).clone(),
+                };
+                let mut client = AuthServiceClient::new(channel);
                 let request = pb::SignInRequest {
                     email: email.clone(),
                     password: PASSWORD.to_owned(),
@@ -210,18 +240,25 @@ async fn repeat(
         let begun = Instant::now();
         match timeout(CALL_TIMEOUT, call()).await {
             Ok(Ok(())) => figures.times.push(begun.elapsed()),
-            Ok(Err(_)) | Err(_) => figures.failed += 1,
+            Ok(Err(error)) => figures.fail(format!("{error:#}")),
+            Err(timeout) => figures.fail(timeout.to_string()),
         }
     }
     figures
 }
 
 impl Figures {
+    fn fail(&mut self, error: String) {
+        *self.failures.entry(error).or_default() += 1;
+    }
+
     async fn of(tasks: JoinSet<Self>) -> Self {
         let mut all = Self::default();
         for figures in tasks.join_all().await {
             all.times.extend(figures.times);
-            all.failed += figures.failed;
+            for (error, times) in figures.failures {
+                *all.failures.entry(error).or_default() += times;
+            }
         }
         all.times.sort_unstable();
         all

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
 use tempfile::TempDir;
 
-/// A running server with default settings, on a new database.
+/// A running server on a new database, with default settings except those given.
 pub struct Server {
     process: Child,
     /// The address.
@@ -18,15 +18,17 @@ pub struct Server {
     settings: Vec<(&'static str, String)>,
     /// The PostgreSQL server and the name of the database.
     postgres: Option<(String, String)>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Server {
     /// Starts it on `SQLite`, or else on the PostgreSQL that `SLUICE_TEST_POSTGRES_URL` names.
-    pub async fn start(engine: &str) -> anyhow::Result<Self> {
+    pub async fn start(engine: &str, changed: &[(&'static str, &str)]) -> anyhow::Result<Self> {
         let directory = TempDir::new()?;
         let data = directory.path().to_str().context("a path in UTF-8")?;
         let mut settings = vec![("SLUICE_DATA_DIR", data.to_owned())];
+        let changed = changed.iter();
+        settings.extend(changed.map(|(name, value)| (*name, (*value).to_owned())));
         let mut postgres = None;
         if engine != "SQLite" {
             let admin = env::var("SLUICE_TEST_POSTGRES_URL")
@@ -43,8 +45,20 @@ impl Server {
             address,
             settings,
             postgres,
-            _directory: directory,
+            directory: directory,
         })
+    }
+
+    /// The URL of the database.
+    pub fn database_url(&self) -> String {
+        let url = self.settings.iter().find(|one| one.0 == "DATABASE_URL");
+        match url {
+            Some((_, url)) => url.clone(),
+            None => format!(
+                "sqlite:{}",
+                self.directory.path().join("sluice.db").display()
+            ),
+        }
     }
 
     /// Creates a key for media servers; returns its secret.

@@ -55,7 +55,7 @@ pub async fn serve() -> anyhow::Result<()> {
             sleep(Duration::from_secs(1)).await;
         }
     });
-    let listener = Listener::new(listener, config.listener())?;
+    let listener = Listener::new(vec![listener.into()], config.listener())?;
     let services = layers::stack(Bare::Echo, interceptor, &config.layers());
     listener.serve(services, CancellationToken::new()).await;
     Ok(())

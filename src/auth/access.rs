@@ -42,7 +42,7 @@ pub const METHODS: [(&str, RequiredAccess); 62] = {
         ("/sluice.v1.AuthService/ChangePassword", Session),
         ("/sluice.v1.AuthService/DeleteMe", Session),
         ("/sluice.v1.AuthService/RequestEmailVerification", Session),
-        ("/sluice.v1.AuthService/VerifyEmail", Public),
+        ("/sluice.v1.AuthService/VerifyEmail", Session),
         ("/sluice.v1.AuthService/RequestPasswordReset", Public),
         ("/sluice.v1.AuthService/ResetPassword", Public),
         ("/sluice.v1.AuthService/CreateApiKey", Session),

@@ -63,7 +63,7 @@ impl ApiKeySecret {
 
     /// A secret that a caller sent.
     pub fn new(text: &str) -> Self {
-        Self(Secret::new(text.trim()))
+        Self(Secret::trimmed(text))
     }
 
     /// The SHA-256 hash that is stored.
@@ -85,7 +85,7 @@ impl MailToken {
 
     /// A token that a caller sent.
     pub fn new(text: &str) -> Self {
-        Self(Secret::new(text.trim()))
+        Self(Secret::trimmed(text))
     }
 
     /// The SHA-256 hash that is stored.

@@ -227,7 +227,7 @@ fn read_or_generate(
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(SecretFile {
         path,
-        text: Secret::new(text.trim()),
+        text: Secret::trimmed(&text),
         generated,
     })
 }

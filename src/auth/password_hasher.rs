@@ -2,8 +2,8 @@
 //!
 //! bcrypt takes tens of milliseconds of a core. It runs on its own low-priority threads
 //! behind a bounded queue. When the queue is full, a call is refused at once. A job whose
-//! caller is gone is skipped. One address has at most an eighth of the queue, so that it
-//! cannot keep others from signing in.
+//! caller is gone is skipped. Addresses take turns, and one has at most an eighth of the queue,
+//! so that it cannot keep others from signing in.
 //!
 //! Every password check takes the time of one hash at the configured cost, whatever is
 //! stored, so that its duration does not tell whether an account exists. Without a hash
@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 use crate::{
     domain::{Invalid, Password, PeerAddress, Secret},
     error::{Error, Result},
+    fair_queue::FairQueue,
     telemetry::{metrics::PASSWORDS, traces},
 };
 
@@ -50,7 +51,9 @@ const DUMMY_HASH: &str = "$ODzgR3Qqv8DFHTKS2E0nN.2fYk0pMvHc7v6NlAPVKm1h5xJUqLrKe
 /// Hashes passwords with bcrypt. A clone shares the threads and the queue.
 #[derive(Debug, Clone)]
 pub struct PasswordHasher {
-    queue: Sender<Job>,
+    queue: Arc<Queue>,
+    /// Tells the threads of each job. They end when all hashers are gone.
+    jobs: Sender<()>,
     slots: Arc<Slots>,
     cost: u32,
 }
@@ -100,23 +103,28 @@ pub enum PasswordVerification {
 /// A task for a hashing thread, which tells it the cost of new hashes. It holds a permit.
 type Job = Box<dyn FnOnce(u32) + Send>;
 
+/// The jobs that wait, by network.
+type Queue = Mutex<FairQueue<Option<PeerAddress>, Job>>;
+
 impl PasswordHasher {
     /// Starts the threads. `cost` is the binary logarithm of the rounds. `queue` is the
     /// number of calls that may wait besides one for each thread.
     pub fn start(cost: u32, threads: usize, queue: usize) -> anyhow::Result<Self> {
-        let (sender, receiver) = mpsc::channel();
+        let (jobs, receiver) = mpsc::channel();
         let receiver = Arc::new(Mutex::new(receiver));
+        let waiting = Arc::new(Mutex::new(FairQueue::default()));
         for number in 0..threads {
-            let receiver = Arc::clone(&receiver);
+            let (receiver, waiting) = (Arc::clone(&receiver), Arc::clone(&waiting));
             thread::Builder::new()
                 .name(format!("bcrypt-{number}"))
                 .spawn(move || {
                     lower_priority();
-                    run_jobs(&receiver, cost);
+                    run_jobs(&receiver, &waiting, cost);
                 })?;
         }
         Ok(Self {
-            queue: sender,
+            queue: waiting,
+            jobs,
             slots: Arc::new(Slots {
                 max: threads + queue,
                 max_per_address: ((threads + queue) / ADDRESS_FRACTION).max(threads),
@@ -214,7 +222,7 @@ impl HashSlot {
         let (reply, done) = oneshot::channel();
         let _step = traces::child_span("password");
         let permit = Arc::clone(&self.permit);
-        let task = Box::new(move |cost| {
+        let task: Job = Box::new(move |cost| {
             if !reply.is_closed() {
                 let run = PASSWORDS.start_run();
                 let result = task(cost);
@@ -224,9 +232,11 @@ impl HashSlot {
             }
         });
         PASSWORDS.waiting.inc();
-        self.hasher
-            .queue
-            .send(task)
+        let hasher = &self.hasher;
+        hasher.queue.lock().push(Some(self.permit.address), task);
+        hasher
+            .jobs
+            .send(())
             .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))?;
         done.await.map_err(Error::internal)
     }
@@ -240,12 +250,14 @@ fn lower_priority() {
     }
 }
 
-fn run_jobs(queue: &Mutex<Receiver<Job>>, cost: u32) {
+fn run_jobs(jobs: &Mutex<Receiver<()>>, queue: &Queue, cost: u32) {
     loop {
-        let next = queue.lock().recv();
-        let Ok(task) = next else {
+        let next = jobs.lock().recv();
+        if next.is_err() {
             return;
-        };
+        }
+        let next = queue.lock().pop();
+        let Some(task) = next else { continue };
         PASSWORDS.waiting.dec();
         // The panic hook logs a panic, the caller gets INTERNAL, and the thread goes on.
         let _ = catch_unwind(AssertUnwindSafe(|| task(cost)));

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
@@ -9,7 +9,7 @@ use super::{
     pages::{Limit, list_all},
     secret_input::{from_file, from_stdin},
     session::{Session, request_id},
-    text::{duration, enum_parser, label, or_dash, time},
+    text::{duration, enum_parser, label, or_dash, time, to_duration},
 };
 use crate::{
     domain::Secret,
@@ -39,6 +39,11 @@ pub enum DestinationCommand {
         url: Option<String>,
         #[command(flatten)]
         secrets: DestinationSecrets,
+        /// How much later than the stream the media is sent, for example 30s: up to 60 seconds.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        delay: Option<Duration>,
+        #[command(flatten)]
+        limits: DestinationLimits,
         /// Do not send streams to it until it is enabled.
         #[arg(long)]
         disabled: bool,
@@ -81,6 +86,16 @@ pub enum DestinationCommand {
         /// The length of the SRT key in bytes: 16, 24 or 32.
         #[arg(long, group = "changes")]
         srt_pbkeylen: Option<i32>,
+        /// How much later than the stream the media is sent, for example 30s: up to 60 seconds.
+        /// A running relay is started again.
+        #[arg(long, group = "changes", value_parser = humantime::parse_duration)]
+        delay: Option<Duration>,
+        /// The most bits of video in a second, in thousands; 0 removes the limit.
+        #[arg(long, group = "changes")]
+        max_video_bitrate_kbps: Option<i32>,
+        /// The greatest height of the picture in pixels; 0 removes the limit.
+        #[arg(long, group = "changes")]
+        max_height: Option<i32>,
         /// Whether streams are not sent to it.
         #[arg(long, group = "changes")]
         disabled: Option<bool>,
@@ -133,6 +148,17 @@ pub struct DestinationSecrets {
     srt_pbkeylen: i32,
 }
 
+/// The limits of the video.
+#[derive(Args)]
+pub struct DestinationLimits {
+    /// The most bits of video in a second, in thousands. The video is encoded for this destination.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    max_video_bitrate_kbps: i32,
+    /// The greatest height of the picture in pixels. The video is encoded for this destination.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    max_height: i32,
+}
+
 impl DestinationChoice {
     async fn id(&self, session: &Session) -> Result<String, ClientError> {
         let project = match &self.project {
@@ -156,6 +182,8 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
             platform,
             url,
             secrets,
+            delay,
+            limits,
             disabled,
         } => {
             let stream_key =
@@ -171,6 +199,9 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
                 request_id: request_id(),
                 srt_passphrase: srt_passphrase.unwrap_or_default(),
                 srt_pbkeylen: secrets.srt_pbkeylen,
+                delay: delay.map(to_duration),
+                max_video_bitrate_kbps: limits.max_video_bitrate_kbps,
+                max_height: limits.max_height,
             };
             create(session, request).await
         }
@@ -185,6 +216,9 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
             stream_key_file,
             srt_passphrase_file,
             srt_pbkeylen,
+            delay,
+            max_video_bitrate_kbps,
+            max_height,
             disabled,
             etag,
         } => {
@@ -197,6 +231,9 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
                 disabled,
                 srt_passphrase: srt_passphrase(srt_passphrase_file.as_ref())?,
                 srt_pbkeylen,
+                delay: delay.map(to_duration),
+                max_video_bitrate_kbps,
+                max_height,
                 etag,
                 request_id: request_id(),
             };
@@ -396,6 +433,27 @@ fn state(destination: &pb::Destination) -> &'static str {
     }
 }
 
+fn delay(delay: Option<prost_types::Duration>) -> String {
+    let delay = Duration::try_from(delay.unwrap_or_default()).unwrap_or_default();
+    match delay.is_zero() {
+        true => "-".to_owned(),
+        false => humantime::format_duration(delay).to_string(),
+    }
+}
+
+fn limits(destination: &pb::Destination) -> String {
+    let bitrate = match destination.max_video_bitrate_kbps {
+        0 => None,
+        kbps => Some(format!("{kbps} kbit/s")),
+    };
+    let height = match destination.max_height {
+        0 => None,
+        pixels => Some(format!("{pixels} pixels")),
+    };
+    let limits: Vec<_> = bitrate.into_iter().chain(height).collect();
+    or_dash(&limits.join(", "))
+}
+
 fn record(destination: Option<&pb::Destination>) -> Table {
     let destination = destination.cloned().unwrap_or_default();
     let hint = match &*destination.stream_key_hint {
@@ -410,6 +468,8 @@ fn record(destination: Option<&pb::Destination>) -> Table {
         ("platform", label(platform.as_str_name(), PLATFORM)),
         ("url", destination.url.clone()),
         ("stream key", hint),
+        ("delay", delay(destination.delay)),
+        ("limits", limits(&destination)),
         ("state", state(&destination).to_owned()),
         ("created", time(destination.create_time)),
         ("updated", time(destination.update_time)),

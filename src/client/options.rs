@@ -1,18 +1,17 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use http::Uri;
 
 use super::error::ClientError;
-use crate::domain::Secret;
+use crate::{config::ServerAddress, domain::Secret};
 
 /// The options of every client command. They are read from flags and the environment only: a file
 /// of the current folder must not decide which server receives a credential.
 #[derive(Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ClientOptions {
-    /// The server, such as `https://sluice.example.com`. By default, that of the profile, or
-    /// http://127.0.0.1:50051 without one.
+    /// The server, such as `https://sluice.example.com` or `unix:/run/sluice/sluice.sock`. By
+    /// default, that of the profile, or http://127.0.0.1:50051 without one.
     #[arg(long, value_name = "URL", env = "SLUICE_SERVER", global = true)]
     server: Option<String>,
     /// The profile with the session of `sluice login`.
@@ -53,7 +52,7 @@ pub enum OutputFormat {
 
 /// An empty variable counts as not set.
 impl ClientOptions {
-    pub(super) fn server(&self) -> Result<Option<Uri>, ClientError> {
+    pub(super) fn server(&self) -> Result<Option<ServerAddress>, ClientError> {
         let server = self.server.as_deref().filter(|text| !text.is_empty());
         server.map(parse_server).transpose()
     }
@@ -80,25 +79,8 @@ impl ClientOptions {
     }
 }
 
-/// Parses the address of a server: `http` or `https`, and nothing after the port.
-pub(super) fn parse_server(text: &str) -> Result<Uri, ClientError> {
-    let invalid = || {
-        ClientError::usage(
-            "--server (SLUICE_SERVER) must be an http or https URL without a path or password, \
-             such as https://sluice.example.com",
-        )
-    };
-    let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| invalid())?;
-    let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-    let is_plain = uri.path() == "/" && uri.query().is_none();
-    let has_password = uri.authority().is_some_and(|it| it.as_str().contains('@'));
-    match has_scheme && is_plain && !has_password {
-        true => Ok(uri),
-        false => Err(invalid()),
-    }
-}
-
-/// The address of a server as it is shown and stored.
-pub(super) fn server_text(uri: &Uri) -> String {
-    uri.to_string().trim_end_matches('/').to_owned()
+/// Parses the address of a server.
+pub(super) fn parse_server(text: &str) -> Result<ServerAddress, ClientError> {
+    let parsed = text.parse();
+    parsed.map_err(|reason| ClientError::usage(format!("--server (SLUICE_SERVER) {reason}")))
 }

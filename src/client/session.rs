@@ -3,22 +3,22 @@
 use std::{cell::RefCell, fs, path::Path, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use http::Uri;
 use tokio::{sync::Mutex, time::sleep};
 use tonic::{
     Code, Request, Response, Status,
     metadata::AsciiMetadataValue,
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig},
 };
 
 use super::{
     error::{ClientError, ExitClass, is_unavailable, reason},
-    options::{ClientOptions, OutputFormat, parse_server, server_text},
+    options::{ClientOptions, OutputFormat, parse_server},
     profile::{Profile, ProfileFile},
 };
 use crate::{
     backoff::Backoff,
+    config::ServerAddress,
     domain::Secret,
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
@@ -112,8 +112,8 @@ impl Session {
                     "the profile {} is signed in to {}, not to {}: run `sluice login`, or use \
                      another --profile (SLUICE_PROFILE)",
                     options.profile(),
-                    server_text(&stored),
-                    server_text(&server)
+                    stored,
+                    server
                 ),
             ));
         }
@@ -137,13 +137,13 @@ impl Session {
     }
 
     fn new(
-        server: &Uri,
+        server: &ServerAddress,
         ca_file: Option<&Path>,
         credentials: Credentials,
         options: &ClientOptions,
     ) -> Result<Self, ClientError> {
         Ok(Self {
-            server: server_text(server),
+            server: server.to_string(),
             channel: connect(server, ca_file)?,
             credentials,
             output: options.output(),
@@ -392,15 +392,17 @@ fn not_signed_in(file: &ProfileFile) -> ClientError {
     )
 }
 
-fn connect(server: &Uri, ca_file: Option<&Path>) -> Result<Channel, ClientError> {
-    let mut endpoint = Endpoint::from(server.clone())
+fn connect(server: &ServerAddress, ca_file: Option<&Path>) -> Result<Channel, ClientError> {
+    let endpoint = server.endpoint();
+    let mut endpoint = endpoint
+        .map_err(|error| ClientError::usage(error.to_string()))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_INTERVAL)
         .tcp_nodelay(true)
         .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| ClientError::usage(error.to_string()))?;
-    if server.scheme_str() == Some("https") {
+    if server.has_tls() {
         let tls = ClientTlsConfig::new();
         let tls = match ca_file {
             Some(file) => {

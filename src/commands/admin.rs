@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::{
     admin_api::{self, ApiCommand},
@@ -13,13 +14,15 @@ use super::{
 };
 use crate::{
     auth::ApiKeySecret,
-    client::{ClientError, ExitClass},
+    client::{ClientError, ExitClass, OutputFormat},
     config::{Config, CopyTarget, DataSettings, Resolved, Settings, parse::duration},
-    database::{self, CopyError, DatabaseOptions, SettingNames, Target},
+    database::{self, CopiedTable, CopyError, DatabaseOptions, SettingNames, Target},
     domain::{
         ApiKeyId, AuditContext, Email, Invalid, Name, NodeId, RequestOrigin, Scope, Scopes, now,
     },
-    repositories::{NewOperatorKey, NewSecret, OperatorKeys, Sessions, Users},
+    proto::v1 as pb,
+    repositories::{Created, NewOperatorKey, NewSecret, OperatorKeys, Sessions, Users},
+    services::key_message,
 };
 
 /// Commands for operators.
@@ -51,6 +54,8 @@ pub(super) enum Admin {
         #[arg(long)]
         break_glass: bool,
         #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
         settings: Settings<Config, DataSettings>,
     },
     /// End the sessions of one user or of all users, and print their number.
@@ -62,6 +67,8 @@ pub(super) enum Admin {
         /// End the sessions of all users.
         #[arg(long, group = "whose")]
         all: bool,
+        #[command(flatten)]
+        output: Output,
         #[command(flatten)]
         settings: Settings<Config, DataSettings>,
     },
@@ -78,6 +85,8 @@ pub(super) enum Admin {
         #[arg(long, default_value = "10s", value_parser = duration("5s", "1h"))]
         activate_after: Duration,
         #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
         settings: Settings<Config, DataSettings>,
     },
     /// Rotate the key that encrypts secrets at rest, and encrypt all of them again, without a
@@ -89,6 +98,8 @@ pub(super) enum Admin {
         #[arg(long, default_value = "10s", value_parser = duration("5s", "1h"))]
         activate_after: Duration,
         #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
         settings: Settings<Config, DataSettings>,
     },
     /// Copy all data into an empty database of the other engine, and print the number of rows of
@@ -99,8 +110,28 @@ pub(super) enum Admin {
         #[command(flatten)]
         target: Settings<CopyTarget>,
         #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
         settings: Settings<Config, DataSettings>,
     },
+}
+
+/// How a command at the database prints its result.
+#[derive(Clone, Copy, Args)]
+pub(super) struct Output {
+    /// The format of the output.
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
+    output: OutputFormat,
+}
+
+impl Output {
+    /// Prints lines for people, or one document for programs.
+    pub fn print(self, lines: &[String], document: &Value) {
+        match self.output {
+            OutputFormat::Table => lines.iter().for_each(|line| println!("{line}")),
+            OutputFormat::Json => println!("{document:#}"),
+        }
+    }
 }
 
 /// Runs a command for operators.
@@ -112,27 +143,37 @@ pub(super) fn run(command: Admin) -> Result<(), CommandError> {
             name,
             node_id,
             break_glass,
+            output,
             settings,
         } => {
             let key = FirstKey::parse(&scopes, &name, node_id.as_deref());
             let settings = resolve(settings)?;
-            create_operator_key(&settings, key?, break_glass)
+            create_operator_key(&settings, key?, break_glass, output)
         }
         Admin::EndSessions {
-            email, settings, ..
-        } => end_sessions(&resolve(settings)?, email.as_deref()),
+            email,
+            output,
+            settings,
+            ..
+        } => end_sessions(&resolve(settings)?, email.as_deref(), output),
         Admin::RotateSigningKey {
             revoke_old,
             activate_after,
+            output,
             settings,
-        } => rotate::signing_key(&resolve(settings)?, activate_after, revoke_old),
+        } => rotate::signing_key(&resolve(settings)?, activate_after, revoke_old, output),
         Admin::RotateSealingKey {
             activate_after,
+            output,
             settings,
-        } => rotate::sealing_key(&resolve(settings)?, activate_after),
-        Admin::Copy { target, settings } => {
+        } => rotate::sealing_key(&resolve(settings)?, activate_after, output),
+        Admin::Copy {
+            target,
+            output,
+            settings,
+        } => {
             let (target, settings) = resolve_both(target, settings)?;
-            copy(&settings, target.config.to)
+            copy(&settings, target.config.to, output)
         }
     }
 }
@@ -168,6 +209,7 @@ fn create_operator_key(
     settings: &Resolved<Config>,
     key: FirstKey,
     break_glass: bool,
+    output: Output,
 ) -> Result<(), CommandError> {
     prepare(settings)?;
 
@@ -187,7 +229,7 @@ fn create_operator_key(
         },
     };
 
-    with_database(&settings.config, async |database| {
+    let created = with_database(&settings.config, async |database| {
         let keys = OperatorKeys::new(database.clone());
         if !break_glass && keys.has_active(Scope::OperatorWrite, now()).await? {
             return Err(CommandError::Client(ClientError::new(
@@ -196,12 +238,16 @@ fn create_operator_key(
                  create-operator-key`, or if it is lost, repeat this command with --break-glass",
             )));
         }
-        keys.create(&key, &audit, now()).await?;
-        Ok(())
+        Ok(keys.create(&key, &audit, now()).await?)
     })?;
 
-    println!("{}", secret.expose());
-    Ok(())
+    let (Created::New(created) | Created::Existing(created)) = created;
+    let created = pb::CreateOperatorKeyResponse {
+        operator_key: Some(key_message(created, now())),
+        secret: secret.expose().to_owned(),
+    };
+    let printed = output.output.print_text(&created, &created.secret);
+    printed.map_err(CommandError::Client)
 }
 
 /// The value of an argument. The error names the argument.
@@ -210,7 +256,11 @@ fn argument<T>(flag: &str, value: Result<T, Invalid>) -> Result<T, CommandError>
 }
 
 /// Ends the sessions of one account, or of all without an address.
-fn end_sessions(settings: &Resolved<Config>, email: Option<&str>) -> Result<(), CommandError> {
+fn end_sessions(
+    settings: &Resolved<Config>,
+    email: Option<&str>,
+    output: Output,
+) -> Result<(), CommandError> {
     let email = argument("--email", email.map(Email::parse).transpose())?;
     prepare(settings)?;
 
@@ -228,12 +278,13 @@ fn end_sessions(settings: &Resolved<Config>, email: Option<&str>) -> Result<(), 
         Ok(ended.len())
     })?;
 
-    println!("{ended} sessions ended");
+    let line = format!("{ended} sessions ended");
+    output.print(&[line], &json!({ "endedSessions": ended }));
     Ok(())
 }
 
 /// Copies the configured database to another one.
-fn copy(settings: &Resolved<Config>, to: Target) -> Result<(), CommandError> {
+fn copy(settings: &Resolved<Config>, to: Target, output: Output) -> Result<(), CommandError> {
     let config = &settings.config;
     prepare(settings)?;
     require_database(config)?;
@@ -255,16 +306,32 @@ fn copy(settings: &Resolved<Config>, to: Target) -> Result<(), CommandError> {
         CopyError::SameEngine(_) | CopyError::Pooled => CommandError::Usage(error.to_string()),
         other => other.into(),
     })?;
-    for table in &copied {
-        println!("{:<20} {:>12}", table.name, table.rows);
-    }
-    let all: u64 = copied.iter().map(|table| table.rows).sum();
-    println!("{:<20} {all:>12}", "all rows");
-    println!("the target has the same contents as the source");
-    println!(
+    output.print(&copied_lines(&copied), &copied_document(&copied));
+    Ok(())
+}
+
+fn copied_lines(copied: &[CopiedTable]) -> Vec<String> {
+    let tables = copied.iter();
+    let mut lines: Vec<_> = tables
+        .map(|table| format!("{:<20} {:>12}", table.name, table.rows))
+        .collect();
+    lines.push(format!("{:<20} {:>12}", "all rows", all_rows(copied)));
+    lines.push("the target has the same contents as the source".to_owned());
+    lines.push(
         "keys are not in the database: configure the servers of the target with the same \
          SLUICE_JWT_SECRET or SLUICE_JWT_KEY_FILES, and SLUICE_SEALING_KEYS, or the files \
          jwt.secret and sealing.key of the data directory"
+            .to_owned(),
     );
-    Ok(())
+    lines
+}
+
+fn copied_document(copied: &[CopiedTable]) -> Value {
+    let tables = copied.iter();
+    let tables = tables.map(|table| json!({ "name": table.name, "rows": table.rows }));
+    json!({ "tables": tables.collect::<Vec<_>>(), "rows": all_rows(copied) })
+}
+
+fn all_rows(copied: &[CopiedTable]) -> u64 {
+    copied.iter().map(|table| table.rows).sum()
 }

@@ -11,7 +11,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::{error::CommandError, settings::resolve};
+use super::{error::CommandError, settings::resolve_without_file};
 use crate::{
     client::{ClientError, ExitClass, OutputFormat},
     config::{OperatorConfig, Settings},
@@ -83,7 +83,7 @@ pub(super) fn run_with(
     command: impl AsyncFnOnce(&OperatorSession) -> Result<(), ClientError>,
 ) -> Result<(), CommandError> {
     let ApiOptions { output, settings } = options;
-    let settings = resolve(settings)?;
+    let settings = resolve_without_file(settings)?;
     for warning in &settings.unknown {
         eprintln!("sluice: {warning}");
     }
@@ -91,7 +91,7 @@ pub(super) fn run_with(
     let key = operator_key(config)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let server = config.server.to_string().trim_end_matches('/').to_owned();
+        let server = config.server.to_string();
         let channel = endpoint(config)?.connect_lazy();
         let client = sign_in(channel, &key).await;
         let session = client.map(|client| OperatorSession {
@@ -116,14 +116,15 @@ fn operator_key(config: &OperatorConfig) -> anyhow::Result<Secret> {
     let text = fs::read_to_string(file);
     let text =
         text.with_context(|| format!("cannot read {} (SLUICE_OPERATOR_KEY_FILE)", file.display()))?;
-    Ok(Secret::new(text.trim()))
+    Ok(Secret::trimmed(&text))
 }
 
 fn endpoint(config: &OperatorConfig) -> anyhow::Result<Endpoint> {
-    let endpoint = Endpoint::from(config.server.clone())
+    let endpoint = config.server.endpoint()?;
+    let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT);
-    if config.server.scheme_str() != Some("https") {
+    if !config.server.has_tls() {
         return Ok(endpoint);
     }
     let ca = config.ca_file.as_ref().map(|file| {

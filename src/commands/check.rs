@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    io::ErrorKind,
-    net::SocketAddr,
+    io::{self, ErrorKind},
     path::{Path, absolute},
 };
 
@@ -20,7 +19,7 @@ use crate::{
     error::with_causes,
     mail::MailSender,
     repositories::KeyRecords,
-    transport,
+    transport::{BoundSocket, ListenAddress, check_unix_socket},
 };
 
 /// The result of one check: what is so, or what a start would fail for.
@@ -74,11 +73,13 @@ fn checks(config: &Config) -> Result<Vec<(&'static str, Outcome)>, CommandError>
         ),
         ("keys", check_keys(config)),
         ("certificate", check_certificate(config)),
-        ("API address", check_address(config.listen, "SLUICE_LISTEN")),
+        ("API address", check_addresses(&config.listen)),
         (
             "operations port",
             match operations {
-                Some(address) => check_address(address, "SLUICE_OPERATIONS_LISTEN"),
+                Some(address) => {
+                    check_address(&ListenAddress::Tcp(address), "SLUICE_OPERATIONS_LISTEN")
+                }
                 None => Ok("off".to_owned()),
             },
         ),
@@ -141,13 +142,31 @@ fn check_certificate(config: &Config) -> Outcome {
     }
 }
 
-fn check_address(address: SocketAddr, variable: &str) -> Outcome {
-    match transport::bind(address) {
-        Ok(_) => Ok(address.to_string()),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(format!(
+/// All of the addresses must be free; the error is about the first that is not.
+fn check_addresses(addresses: &[ListenAddress]) -> Outcome {
+    let checks = addresses.iter();
+    let checks = checks.map(|address| check_address(address, "SLUICE_LISTEN"));
+    Ok(checks.collect::<Result<Vec<_>, _>>()?.join(", "))
+}
+
+fn check_address(address: &ListenAddress, variable: &str) -> Outcome {
+    let checked = match address {
+        // A port that was bound for a moment leaves nothing behind; a socket would leave a file.
+        ListenAddress::Tcp(_) => BoundSocket::bind(address).map(drop),
+        ListenAddress::Unix(path) => check_unix_socket(path),
+    };
+    let Err(error) = checked else {
+        return Ok(address.to_string());
+    };
+    let cause = error.downcast_ref::<io::Error>();
+    match cause.is_some_and(|cause| cause.kind() == ErrorKind::AddrInUse) {
+        true => Err(format!(
             "{address} is in use, perhaps by a running server ({variable})"
         )),
-        Err(error) => Err(format!("cannot listen on {address} ({variable}): {error}")),
+        false => Err(format!(
+            "cannot listen on {address} ({variable}): {}",
+            with_causes(&*error)
+        )),
     }
 }
 

@@ -27,8 +27,8 @@ use crate::{
     propagate_version = true,
     after_help = "Settings of serve, edge, check, migrate, health and admin are read from flags, the \
                   environment, and the file .env of the current folder, in this order. \
-                  SLUICE_ENV_FILE names another file, or is off. The other commands, which call a \
-                  server, read flags and the environment.\n\n\
+                  SLUICE_ENV_FILE names another file, or is off. Commands that send a credential to \
+                  a server read flags and the environment only, those of operators too.\n\n\
                   Exit codes: 0 success, 1 failure, 2 invalid argument or setting, 3 not signed in \
                   or not allowed, 4 not found, 5 conflict with the current state, 6 server \
                   unavailable."

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, runtime::Runtime, time::timeout};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -25,17 +25,21 @@ use tonic_health::pb::{
 use tower::service_fn;
 
 use super::error::CommandError;
-use crate::config::{
-    SettingGroup,
-    parse::{address, duration, not_empty},
+use crate::{
+    config::{
+        ServerAddress, SettingGroup,
+        parse::{duration, not_empty, parsed},
+    },
+    transport::ListenAddress,
 };
 
 /// The arguments of a health check. Those that the server has too come from its variables.
 #[derive(Args)]
 pub(super) struct HealthArgs {
-    /// The address of the server. For an unspecified address, the loopback address is used.
-    #[arg(long, env = "SLUICE_LISTEN", default_value = "127.0.0.1:50051", value_parser = address)]
-    address: SocketAddr,
+    /// The addresses of the server, comma-separated, as in its setting: `ADDRESS:PORT` or
+    /// `unix:PATH`. Each is checked. For an unspecified address, the loopback address is used.
+    #[arg(long, env = "SLUICE_LISTEN", value_delimiter = ',', default_value = "127.0.0.1:50051", value_parser = parsed::<ListenAddress>)]
+    address: Vec<ListenAddress>,
     /// Check one service, by its full name, instead of the whole server.
     #[arg(long)]
     service: Option<String>,
@@ -76,12 +80,20 @@ impl SettingGroup for HealthArgs {
     }
 }
 
-/// Checks the health of a server: exit code 0 if it is serving.
+/// Checks the health of a server: exit code 0 if it is serving at each address.
 pub(super) fn run(args: &HealthArgs) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let address = connect_address(args.address);
+    let mut addresses = args.address.iter();
+    addresses.try_for_each(|address| run_at(args, &connect_address(address), &runtime))
+}
+
+fn run_at(
+    args: &HealthArgs,
+    address: &ListenAddress,
+    runtime: &Runtime,
+) -> Result<(), CommandError> {
     let answer = runtime.block_on(async {
         timeout(args.timeout, check(args, address))
             .await
@@ -96,13 +108,8 @@ pub(super) fn run(args: &HealthArgs) -> Result<(), CommandError> {
     }
 }
 
-async fn check(args: &HealthArgs, address: SocketAddr) -> anyhow::Result<ServingStatus> {
-    // With TLS, the connector decides about it: the scheme has no effect.
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    let channel = match args.tls()? {
-        None => endpoint.connect().await?,
-        Some(tls) => connect_tls(&endpoint, address, tls, args.name(address)?).await?,
-    };
+async fn check(args: &HealthArgs, address: &ListenAddress) -> anyhow::Result<ServingStatus> {
+    let channel = args.connect(address).await?;
     let request = HealthCheckRequest {
         service: args.service.clone().unwrap_or_default(),
     };
@@ -112,6 +119,22 @@ async fn check(args: &HealthArgs, address: SocketAddr) -> anyhow::Result<Serving
 }
 
 impl HealthArgs {
+    async fn connect(&self, address: &ListenAddress) -> anyhow::Result<Channel> {
+        let address = match address {
+            ListenAddress::Tcp(address) => *address,
+            ListenAddress::Unix(path) => {
+                let server = ServerAddress::Unix(path.clone());
+                return Ok(server.endpoint()?.connect().await?);
+            }
+        };
+        // With TLS, the connector decides about it: the scheme has no effect.
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+        match self.tls()? {
+            None => Ok(endpoint.connect().await?),
+            Some(tls) => connect_tls(&endpoint, address, tls, self.name(address)?).await,
+        }
+    }
+
     /// The configuration of TLS; `None` without TLS.
     fn tls(&self) -> anyhow::Result<Option<ClientConfig>> {
         let provider = Arc::new(ring::default_provider());
@@ -256,11 +279,14 @@ impl ServerCertVerifier for PinnedCertificate {
 }
 
 /// The address, or the loopback address if it is unspecified.
-fn connect_address(address: SocketAddr) -> SocketAddr {
+fn connect_address(address: &ListenAddress) -> ListenAddress {
+    let ListenAddress::Tcp(address) = address else {
+        return address.clone();
+    };
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    SocketAddr::new(ip, address.port())
+    ListenAddress::Tcp(SocketAddr::new(ip, address.port()))
 }

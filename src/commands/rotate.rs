@@ -1,10 +1,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde_json::json;
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
+    admin::Output,
     error::CommandError,
     migrate::{require_database, with_database},
     progress::{countdown, counter},
@@ -34,8 +36,9 @@ pub(super) fn signing_key(
     settings: &Resolved<Config>,
     activate_after: Duration,
     revoke_old: bool,
+    output: Output,
 ) -> Result<(), CommandError> {
-    run(settings, async |rotation| {
+    run(settings, output, async |rotation| {
         rotation
             .rotate_signing_key(&settings.config, activate_after, revoke_old)
             .await
@@ -46,8 +49,9 @@ pub(super) fn signing_key(
 pub(super) fn sealing_key(
     settings: &Resolved<Config>,
     activate_after: Duration,
+    output: Output,
 ) -> Result<(), CommandError> {
-    run(settings, async |rotation| {
+    run(settings, output, async |rotation| {
         rotation.rotate_sealing_key(activate_after).await
     })
 }
@@ -57,6 +61,7 @@ struct Rotation {
     keys: Keys,
     key_refresh: KeyRefresh,
     records: KeyRecords,
+    output: Output,
 }
 
 /// The counts of one pass through sealed values.
@@ -70,6 +75,7 @@ struct ResealCounts {
 
 fn run(
     settings: &Resolved<Config>,
+    output: Output,
     rotate: impl AsyncFnOnce(&mut Rotation) -> anyhow::Result<()>,
 ) -> Result<(), CommandError> {
     let config = &settings.config;
@@ -82,6 +88,7 @@ fn run(
             records: KeyRecords::new(database.clone()),
             database: database.clone(),
             keys,
+            output,
         };
         rotation.key_refresh.refresh().await?;
         Ok(rotate(&mut rotation).await?)
@@ -109,11 +116,17 @@ impl Rotation {
             .rotate_signing(&new, &configured_ids, others_retire)
             .await?;
 
-        println!("the key {} signs from {}", new.id, rfc3339(new.active_time));
-        println!(
-            "all other keys are accepted until {}",
-            rfc3339(others_retire)
-        );
+        let (active, retire) = (rfc3339(new.active_time), rfc3339(others_retire));
+        let lines = [
+            format!("the key {} signs from {active}", new.id),
+            format!("all other keys are accepted until {retire}"),
+        ];
+        let document = json!({
+            "keyId": new.id,
+            "activeTime": active,
+            "othersRetireTime": retire,
+        });
+        self.output.print(&lines, &document);
         Ok(())
     }
 
@@ -138,11 +151,21 @@ impl Rotation {
         self.records
             .finish_sealing_rotation(&id, &root, others_retire, now())
             .await?;
-        println!(
-            "{} values were sealed again with the key {id}",
-            sealed.found
-        );
-        println!("no other key is needed after {}", rfc3339(others_retire));
+        let retire = rfc3339(others_retire);
+        let lines = [
+            format!(
+                "{} values were sealed again with the key {id}",
+                sealed.found
+            ),
+            format!("no other key is needed after {retire}"),
+        ];
+        let document = json!({
+            "keyId": id,
+            "sealedValues": sealed.found,
+            "unreadableValues": sealed.unreadable,
+            "othersRetireTime": retire,
+        });
+        self.output.print(&lines, &document);
         if sealed.unreadable > 0 {
             anyhow::bail!("{} values cannot be opened, see above", sealed.unreadable);
         }

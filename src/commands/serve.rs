@@ -15,7 +15,7 @@ use crate::{
     error::{self, with_causes},
     server,
     telemetry::{self, otlp_logs, traces},
-    transport,
+    transport::{BoundSocket, ListenAddress},
 };
 
 /// How many tasks a thread polls before it checks for I/O events.
@@ -80,8 +80,7 @@ pub(super) fn create_data_directory(config: &Config) -> Result<(), CommandError>
 }
 
 async fn serve(config: &Config, keys: Keys) -> Result<(), CommandError> {
-    let listener = transport::bind(config.listen)
-        .with_context(|| format!("cannot listen on {} (SLUICE_LISTEN)", config.listen))?;
+    let sockets = bind(config)?;
     if let Some(settings) = config.traces() {
         traces::start(settings)?;
     }
@@ -90,18 +89,30 @@ async fn serve(config: &Config, keys: Keys) -> Result<(), CommandError> {
     }
     let database = Database::open(&config.database());
     let shutdown = stop_signal()?;
-    let is_exposed = config.transport.tls().is_none() && !config.listen.ip().is_loopback();
+    let is_local = config.listen.iter().all(ListenAddress::is_local);
+    let is_exposed = config.transport.tls().is_none() && !is_local;
     if config.env == Environment::Production && is_exposed {
         tracing::warn!(
             "serving without TLS: only a proxy that terminates TLS should be able to connect"
         );
     }
-    tracing::info!(address = %listener.local_addr()?, database = database.engine(), "serving");
+    for socket in &sockets {
+        tracing::info!(address = %socket.address()?, database = database.engine(), "serving");
+    }
 
-    let served = server::serve(listener, database, keys, config, shutdown.cancelled_owned()).await;
+    let served = server::serve(sockets, database, keys, config, shutdown.cancelled_owned()).await;
     let timeout = EXPORT_FLUSH_TIMEOUT.min(config.drain_timeout);
     tokio::join!(traces::stop(timeout), otlp_logs::stop(timeout));
     Ok(served?)
+}
+
+/// Listens on all addresses of the settings.
+fn bind(config: &Config) -> anyhow::Result<Vec<BoundSocket>> {
+    let bind = |address| {
+        let bound = BoundSocket::bind(address);
+        bound.with_context(|| format!("cannot listen on {address} (SLUICE_LISTEN)"))
+    };
+    config.listen.iter().map(bind).collect()
 }
 
 /// A token that the first SIGTERM or SIGINT cancels. The second signal ends the process at once.

@@ -20,6 +20,15 @@ pub(super) fn resolve<C: SettingGroup, S: Selection<C>>(
     resolved.map_err(CommandError::Settings)
 }
 
+/// Reads and checks the settings of a command that sends a credential to a server: a `.env` file has
+/// no part in them.
+pub(super) fn resolve_without_file<C: SettingGroup, S: Selection<C>>(
+    settings: Settings<C, S>,
+) -> Result<Resolved<C>, CommandError> {
+    let variables = Variables::without_file(known_variables());
+    settings.resolve(&variables).map_err(CommandError::Settings)
+}
+
 /// Reads and checks two groups of settings. The errors of both are reported.
 pub(super) fn resolve_both<A: SettingGroup, B: SettingGroup, S: Selection<A>, T: Selection<B>>(
     one: Settings<A, S>,

@@ -75,7 +75,8 @@ pub struct EdgeConfig {
     #[arg(long, env = "SLUICE_OUTAGE_GRACE", default_value = "10min", value_parser = duration("0s", "1day"))]
     pub outage_grace: Duration,
 
-    /// Maximum number of relays that run here; 0 means none.
+    /// Maximum number of relays that run here; 0 means none. One whose video is encoded counts
+    /// as ten.
     #[arg(long, env = "SLUICE_RELAY_CAPACITY", default_value = "20", value_parser = within(0..=1000))]
     pub relay_capacity: u32,
 
@@ -84,8 +85,8 @@ pub struct EdgeConfig {
     pub ffmpeg: PathBuf,
 
     /// Time without progress after which a relay is stopped and retried.
-    #[arg(long, env = "SLUICE_RELAY_PATIENCE", default_value = "20s", value_parser = duration("100ms", "10min"))]
-    pub relay_patience: Duration,
+    #[arg(long, env = "SLUICE_RELAY_PROGRESS_TIMEOUT", default_value = "20s", value_parser = duration("100ms", "10min"))]
+    pub relay_progress_timeout: Duration,
 
     /// A file with certificates (PEM) of authorities to trust for `rtmps` destinations, beside
     /// those of the platform.

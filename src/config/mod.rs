@@ -1,8 +1,9 @@
 //! All settings, with their variables, defaults and bounds.
 //!
 //! Each is a variable and a flag of the same name. A variable is set in the environment, or in the
-//! file `.env` of the current folder (grammar: `env_file`). Only `client` also
-//! reads the environment, for commands that call a server.
+//! file `.env` of the current folder (grammar: `env_file`). The settings of operators come from the
+//! environment only, as those of `client` do: a file of the current folder must not decide which
+//! server receives a credential.
 
 mod arguments;
 mod checks;
@@ -13,6 +14,7 @@ mod observability;
 mod operator;
 pub(crate) mod parse;
 mod resolve;
+mod server_address;
 mod settings;
 mod transport;
 mod variables;
@@ -26,6 +28,9 @@ pub use observability::{
 };
 pub(crate) use operator::OperatorConfig;
 pub(crate) use resolve::{EffectiveSetting, Resolved, Settings};
+pub(crate) use server_address::ServerAddress;
+#[cfg(test)]
+pub(crate) use settings::MAX_WATCH_HEARTBEAT;
 pub use settings::{Config, CopyTarget, Environment};
 pub use transport::TransportSettings;
 pub(crate) use variables::{ENV_FILE, Variables};

@@ -1,20 +1,22 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use http::Uri;
 
 use super::{
     arguments::SettingGroup,
-    parse::{api_key, control_plane},
+    parse::{api_key, parsed},
+    server_address::ServerAddress,
 };
 use crate::domain::Secret;
 
-/// The settings of a client of OperatorService. They have no `Debug`, as one is secret.
+/// The settings of a client of OperatorService, from flags and the environment only: a file of the
+/// current folder must not decide which server receives the key. They have no `Debug`, as one is
+/// secret.
 #[derive(Clone, Args)]
 pub(crate) struct OperatorConfig {
-    /// The URL of the server: `http://` without TLS, `https://` with TLS.
-    #[arg(long, env = "SLUICE_SERVER", default_value = "http://127.0.0.1:50051", value_parser = control_plane)]
-    pub server: Uri,
+    /// The server: `http://` without TLS, `https://` with TLS, or `unix:` and the path of a socket.
+    #[arg(long, env = "SLUICE_SERVER", default_value = "http://127.0.0.1:50051", value_parser = parsed::<ServerAddress>)]
+    pub server: ServerAddress,
 
     /// A file with certificates (PEM) to trust instead of the certificate authorities of the
     /// platform.
@@ -37,9 +39,9 @@ impl SettingGroup for OperatorConfig {
         match (&self.operator_key, &self.operator_key_file) {
             (Some(_), None) | (None, Some(_)) => Vec::new(),
             (None, None) => vec![
-                "SLUICE_OPERATOR_KEY must be set, or SLUICE_OPERATOR_KEY_FILE: the first key is \
-                 created with `sluice admin create-api-key --scope operator:read --scope \
-                 operator:write`"
+                "SLUICE_OPERATOR_KEY must be set, or SLUICE_OPERATOR_KEY_FILE, in the environment \
+                 (.env is not read): the first key is created with `sluice admin create-api-key \
+                 --scope operator:read --scope operator:write`"
                     .to_owned(),
             ],
             (Some(_), Some(_)) => vec![

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
 use lettre::message::Mailbox;
 use sqlx_postgres::PgSslMode;
 use zeroize::Zeroizing;
@@ -43,16 +42,6 @@ pub(crate) fn within(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32,
             range.start(),
             range.end()
         )),
-    }
-}
-
-/// An address is a network of one host. The network of all addresses is not accepted.
-pub(crate) fn network(text: &str) -> Result<IpNet, &'static str> {
-    let text = text.trim();
-    let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
-    match network {
-        Ok(network) if IpNet::prefix_len(&network) > 0 => Ok(network),
-        _ => Err("must be an IP address or a network, such as 10.0.0.0/8"),
     }
 }
 

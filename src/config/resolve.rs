@@ -22,6 +22,7 @@ use super::{
     arguments::{All, Selection, SettingGroup, arguments, unchecked, without_environment},
     variables::{Source, Variables},
 };
+use crate::domain::{Invalid, reject_invisible_in_setting};
 
 /// The settings of a command as the command line gives them: not parsed yet.
 pub(crate) struct Settings<C, S = All> {
@@ -94,7 +95,8 @@ impl<C: SettingGroup, S: Selection<C>> Settings<C, S> {
         }
     }
 
-    /// The values of all settings that are set, and an error for each flag without a value.
+    /// The values of all settings that are set, and an error for each flag without a value and for
+    /// each value with invisible characters.
     fn inputs(self, arguments: &[Arg], variables: &Variables) -> (Vec<Input>, Vec<String>) {
         let (mut inputs, mut errors) = (Vec::new(), Vec::new());
         for (id, values) in self.flags {
@@ -124,6 +126,14 @@ impl<C: SettingGroup, S: Selection<C>> Settings<C, S> {
                 });
             }
         }
+        inputs.retain(|input| match invisible(input) {
+            None => true,
+            Some(Invalid(why)) => {
+                let name = name(arguments, &input.id, &input.source);
+                errors.push(format!("{name} {why}"));
+                false
+            }
+        });
         (inputs, errors)
     }
 }
@@ -158,6 +168,12 @@ impl<C: SettingGroup, S: Selection<C>> FromArgMatches for Settings<C, S> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// Why an input is invalid: it has a character that nobody sees.
+fn invisible(input: &Input) -> Option<Invalid> {
+    let mut values = input.values.iter().filter_map(|value| value.to_str());
+    values.find_map(|value| reject_invisible_in_setting(value).err())
 }
 
 /// The inputs as flags of a command line.

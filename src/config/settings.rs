@@ -1,7 +1,6 @@
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use ipnet::IpNet;
 use lettre::message::Mailbox;
 use sqlx_postgres::PgSslMode;
 use zeroize::Zeroizing;
@@ -9,8 +8,8 @@ use zeroize::Zeroizing;
 use super::{
     observability::ObservabilitySettings,
     parse::{
-        address, boolean, duration, ingest_host, jwt_secret, mailbox, network, not_empty, page_url,
-        parsed, port, sealing_key, secret, ssl_mode, within,
+        boolean, duration, ingest_host, jwt_secret, mailbox, not_empty, page_url, parsed, port,
+        sealing_key, secret, ssl_mode, within,
     },
     transport::TransportSettings,
 };
@@ -19,7 +18,11 @@ use crate::{
     database::{Pooler, Target},
     domain::Secret,
     mail::MailTransport,
+    transport::{ListenAddress, TrustedProxy},
 };
+
+/// The upper bound of `SLUICE_WATCH_HEARTBEAT`. Clients rely on it, those of `examples/web` too.
+pub(crate) const MAX_WATCH_HEARTBEAT: &str = "20s";
 
 /// The settings of a server. They have no `Debug`, because they contain secrets.
 #[derive(Clone, Args)]
@@ -30,14 +33,16 @@ pub struct Config {
     #[arg(long, env = "SLUICE_ENV", default_value = "development")]
     pub env: Environment,
 
-    /// The address of the gRPC API.
-    #[arg(long, env = "SLUICE_LISTEN", default_value = "127.0.0.1:50051", value_parser = address)]
-    pub listen: SocketAddr,
+    /// The addresses of the gRPC API, comma-separated: `ADDRESS:PORT`, or `unix:PATH` for a Unix
+    /// socket, which only the user and the group of the server can connect to, always without TLS.
+    #[arg(long, env = "SLUICE_LISTEN", value_delimiter = ',', default_value = "127.0.0.1:50051", value_parser = parsed::<ListenAddress>)]
+    pub listen: Vec<ListenAddress>,
 
-    /// Trusted proxies in front of the server, as comma-separated addresses or networks. Only their
-    /// `x-forwarded-for` header determines the caller's address.
-    #[arg(long, env = "SLUICE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
-    pub trusted_proxies: Vec<IpNet>,
+    /// Trusted proxies in front of the server, as comma-separated addresses or networks, or `unix`
+    /// for the peers of Unix sockets. Only their `x-forwarded-for` header determines the caller's
+    /// address.
+    #[arg(long, env = "SLUICE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parsed::<TrustedProxy>)]
+    pub trusted_proxies: Vec<TrustedProxy>,
 
     /// The settings of connections.
     #[command(flatten)]
@@ -236,8 +241,9 @@ pub struct Config {
     #[arg(long, env = "SLUICE_WATCH_HINTS", default_value = "true", value_parser = boolean, action = clap::ArgAction::Set)]
     pub watch_hints: bool,
 
-    /// Time without a change after which a watch sends a heartbeat.
-    #[arg(long, env = "SLUICE_WATCH_HEARTBEAT", default_value = "10s", value_parser = duration("10ms", "1min"))]
+    /// Time without a change after which a watch sends a heartbeat. At most 20 s, because clients take
+    /// a watch that is silent for 30 s for broken.
+    #[arg(long, env = "SLUICE_WATCH_HEARTBEAT", default_value = "10s", value_parser = duration("10ms", MAX_WATCH_HEARTBEAT))]
     pub watch_heartbeat: Duration,
 
     /// Maximum number of watches on this server.

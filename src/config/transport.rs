@@ -1,12 +1,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use ipnet::IpNet;
 
 use super::parse::{duration, parsed, within};
 use crate::{
     layers::WebOrigin,
-    transport::{ConnectionLimits, ConnectionPace, ConnectionTimeouts, ListenerSettings, TlsFiles},
+    transport::{
+        ConnectionLimits, ConnectionPace, ConnectionTimeouts, ListenerSettings, TlsFiles,
+        TrustedProxy,
+    },
 };
 
 /// The HTTP/2 keepalive interval.
@@ -40,12 +42,12 @@ pub struct TransportSettings {
     pub max_anonymous_connections: u32,
 
     /// The pace at which connections from one address are served, in connections per second; faster
-    /// ones wait for their turn. 0 means no limit. The same connections as above are exempt.
-    #[arg(long, env = "SLUICE_ADDRESS_CONNECTION_RATE", default_value = "25", value_parser = within(0..=1_000_000))]
+    /// ones wait for at most 1 s for their turn, or are refused. 0 means no limit. The same connections as above are exempt.
+    #[arg(long, env = "SLUICE_ADDRESS_CONNECTION_RATE", default_value = "10", value_parser = within(0..=1_000_000))]
     pub address_connection_rate: u32,
 
     /// The number of connections from one address that are served at once after a pause.
-    #[arg(long, env = "SLUICE_ADDRESS_CONNECTION_BURST", default_value = "20", value_parser = within(1..=1_000_000))]
+    #[arg(long, env = "SLUICE_ADDRESS_CONNECTION_BURST", default_value = "5", value_parser = within(1..=1_000_000))]
     pub address_connection_burst: u32,
 
     /// Maximum number of concurrent calls of a connection; further calls are refused with
@@ -78,7 +80,7 @@ pub struct TransportSettings {
 
     /// The same for a connection on which no call has succeeded, if it is shorter. Connections from
     /// `SLUICE_TRUSTED_PROXIES` are exempt.
-    #[arg(long, env = "SLUICE_UNUSED_CONNECTION_TIMEOUT", default_value = "1min", value_parser = duration("10ms", "1day"))]
+    #[arg(long, env = "SLUICE_UNUSED_CONNECTION_TIMEOUT", default_value = "10s", value_parser = duration("10ms", "1day"))]
     pub unused_connection_timeout: Duration,
 
     /// Enables TLS: the file with the certificate and its chain (PEM). This file and the two that
@@ -116,7 +118,7 @@ impl TransportSettings {
     }
 
     /// The settings of the listener.
-    pub(super) fn listener(&self, trusted_proxies: &[IpNet]) -> ListenerSettings {
+    pub(super) fn listener(&self, trusted_proxies: &[TrustedProxy]) -> ListenerSettings {
         ListenerSettings {
             limits: ConnectionLimits {
                 total: self.max_connections,

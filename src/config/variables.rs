@@ -28,6 +28,9 @@ const DEVELOPMENT_PREFIXES: [&str; 4] = [
     "SLUICE_CHECK_ADVISORIES",
 ];
 
+/// The former names of settings, with their present ones. They have no effect.
+const RENAMED: [(&str, &str); 1] = [("SLUICE_RELAY_PATIENCE", "SLUICE_RELAY_PROGRESS_TIMEOUT")];
+
 /// The largest distance at which a name counts as a misspelling of another.
 const MAX_DISTANCE: usize = 5;
 
@@ -104,7 +107,8 @@ impl Variables {
         }
     }
 
-    fn without_file(known: BTreeSet<String>) -> Self {
+    /// The variables of the environment only. `known` are the names of all settings.
+    pub fn without_file(known: BTreeSet<String>) -> Self {
         Self {
             known,
             file: PathBuf::new(),
@@ -171,6 +175,10 @@ fn in_line(file: &Path, line: usize, reason: &str) -> String {
 }
 
 fn closest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
+    let renamed = RENAMED.iter().find(|(former, _)| *former == name);
+    if let Some((_, present)) = renamed {
+        return known.get(*present);
+    }
     let distances = known
         .iter()
         .map(|other| (strsim::damerau_levenshtein(name, other), other));
@@ -198,7 +206,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
 mod tests {
     use rstest::rstest;
 
-    use super::{closest, is_service_link};
+    use super::{RENAMED, closest, is_service_link};
 
     #[rstest]
     #[case("SLUICE_SERVICE_HOST", "10.0.0.1", true)]
@@ -224,5 +232,13 @@ mod tests {
         assert_eq!(found("SLUICE_LISTN"), Some("SLUICE_LISTEN"));
         assert_eq!(found("SLUICE_LOGS"), Some("SLUICE_LOG"));
         assert_eq!(found("SLUICE_SOMETHING_ELSE"), None);
+    }
+
+    #[test]
+    fn a_former_name_leads_to_the_present_one() {
+        for (former, present) in RENAMED {
+            let known = [present, former].map(String::from).into();
+            assert_eq!(closest(former, &known).map(String::as_str), Some(present));
+        }
     }
 }

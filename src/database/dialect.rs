@@ -45,6 +45,9 @@ pub trait Dialect: sqlx::Database {
     /// The time after which a connection is replaced.
     const MAX_LIFETIME: Option<Duration>;
 
+    /// A requester has at most this fraction of the connections, rounded down but not to 0.
+    const REQUESTER_FRACTION: usize;
+
     /// Whether several statements with arguments can run in one trip.
     const QUEUES_STATEMENTS: bool;
 
@@ -113,6 +116,7 @@ pub trait Dialect: sqlx::Database {
 
 impl Dialect for Postgres {
     const MAX_LIFETIME: Option<Duration> = Some(Duration::from_secs(30 * 60));
+    const REQUESTER_FRACTION: usize = 2;
 
     /// Its extended protocol has one statement in a message.
     const QUEUES_STATEMENTS: bool = false;
@@ -174,6 +178,10 @@ impl Dialect for Postgres {
 
 impl Dialect for Sqlite {
     const MAX_LIFETIME: Option<Duration> = None;
+
+    /// Its statements run on the processor of the server.
+    const REQUESTER_FRACTION: usize = 4;
+
     const QUEUES_STATEMENTS: bool = true;
 
     type Connector = SqliteConnectOptions;

@@ -10,6 +10,7 @@
 //! (`abandoned_sessions`), so that the server never has more sessions than the pool has
 //! permits, except through a pooler in transaction mode. Writes may take only some of the
 //! permits: reads continue while all writes wait for something, such as a synchronous standby.
+//! Those who wait take turns ([`Requester`](super::Requester)).
 
 use std::{
     fmt,
@@ -105,7 +106,7 @@ impl<DB: Dialect> Pool<DB> {
             abandoned: AbandonedSessions::new(connector.clone(), limits.acquire_timeout),
             connector,
             limits,
-            permits: PoolPermits::new(size),
+            permits: PoolPermits::new(size, (size / DB::REQUESTER_FRACTION).max(1)),
             waiting: AtomicUsize::new(0),
             is_down: AtomicBool::new(false),
             connect_lock: AsyncMutex::new(()),
@@ -164,7 +165,7 @@ impl<DB: Dialect> Pool<DB> {
         let pool = &self.inner;
         pool.idle.lock().close();
         pool.abandoned.close();
-        pool.permits.close(pool.limits.size).await;
+        pool.permits.close().await;
         let idle = pool.idle.lock().drain();
         for idle in idle {
             close(idle.connection).await;
@@ -173,7 +174,7 @@ impl<DB: Dialect> Pool<DB> {
 }
 
 impl<DB: Dialect> Pool<DB> {
-    /// Waits for a connection; callers are served in their order.
+    /// Waits for a connection; requesters take turns.
     async fn take(&self) -> Result<PooledConnection<DB>, sqlx::Error> {
         let pool = &self.inner;
         let deadline = Instant::now() + pool.limits.acquire_timeout;

@@ -270,3 +270,39 @@ impl fmt::Debug for PostgresConnector {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Instant};
+
+    use super::*;
+    use crate::database::Target;
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_leaves_an_equal_share_of_the_time_to_the_others() {
+        let target: Target = "postgres://sluice@a:1,b:2/sluice".parse().unwrap();
+        let Target::Postgres(servers) = target else {
+            panic!("two servers");
+        };
+        let limits = ServerLimits {
+            of_statements: Vec::new(),
+            of_connection: Vec::new(),
+        };
+        let connector =
+            PostgresConnector::new(&servers, limits, Duration::from_millis(200), |server| {
+                server
+            });
+        let begun = Instant::now();
+
+        let used = connector.first_usable(|server| async {
+            match server.get_port() {
+                1 => pending().await,
+                port => Ok(port),
+            }
+        });
+
+        assert_eq!(used.await.unwrap(), 2);
+        assert!(begun.elapsed() >= Duration::from_millis(100));
+        assert_eq!(connector.0.connect_timeout, Duration::from_millis(100));
+    }
+}

@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DestinationId, IngestUrl, Invalid, Name, Platform, PlatformKind, ProjectId, Scheme, Secret,
-    SrtEncryption, Time, UrlPolicy, invalid::refuse, invisible_characters::reject_invisible,
-    project::etag, srt::check_stream_id,
+    SrtEncryption, StreamDelay, Time, UrlPolicy, invalid::refuse,
+    invisible_characters::reject_invisible, project::etag, srt::check_stream_id,
 };
 
 /// A platform's ingest to which a project's streams are sent.
@@ -31,6 +31,15 @@ pub struct Destination {
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
     #[serde(default)]
     pub srt_pbkeylen: i32,
+    /// How much later the media is sent.
+    #[serde(default, rename = "delay_ms")]
+    pub delay: StreamDelay,
+    /// The most bits of video in a second, in thousands; 0 means no limit.
+    #[serde(default)]
+    pub max_video_bitrate_kbps: i32,
+    /// The greatest height of the picture in pixels; 0 means no limit.
+    #[serde(default)]
+    pub max_height: i32,
     /// When it was created.
     pub create_time: Time,
     /// When it last changed.
@@ -51,6 +60,8 @@ impl Destination {
             &self.stream_key_hint,
             self.has_srt_passphrase,
             self.srt_pbkeylen,
+            self.delay.as_millis(),
+            (self.max_video_bitrate_kbps, self.max_height),
             self.update_time.timestamp_micros(),
         );
         etag(&(version, changed))
@@ -74,6 +85,12 @@ pub struct DestinationUpdate {
     pub srt_passphrase: Option<Option<Secret>>,
     /// The length of the SRT key in bytes.
     pub srt_pbkeylen: Option<i32>,
+    /// How much later the media is sent.
+    pub delay: Option<StreamDelay>,
+    /// The most bits of video in a second, in thousands; 0 means no limit.
+    pub max_video_bitrate_kbps: Option<i32>,
+    /// The greatest height of the picture in pixels; 0 means no limit.
+    pub max_height: Option<i32>,
 }
 
 /// Stored events have the opposite, `enabled`.

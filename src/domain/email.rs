@@ -1,7 +1,11 @@
 use email_address::{EmailAddress, Options};
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Invalid, invalid::refuse};
+use super::{
+    Invalid,
+    invalid::refuse,
+    invisible_characters::{reject_invisible, trim_invisible},
+};
 
 /// An e-mail address: stored as typed, compared case-insensitively.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +18,9 @@ impl Email {
     /// The longest SMTP path (RFC 5321 section 4.5.3.1.3).
     const MAX_BYTES: usize = 254;
 
-    /// Parses an address such as `ada@example.com`.
+    /// Parses an address such as `ada@example.com`. White space and invisible characters around it
+    /// are removed, because people paste addresses, and refused within it: it would look like
+    /// another address.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let options = Options::default()
             .without_display_text()
@@ -24,16 +30,15 @@ impl Email {
             return refuse("must have at most 254 bytes");
         }
 
-        let address: String = text.trim().nfc().collect();
+        let address: String = trim_invisible(text).nfc().collect();
         if address.is_empty() {
             return refuse("must not be empty");
         }
         if address.len() > Self::MAX_BYTES {
             return refuse("must have at most 254 bytes");
         }
-        if address.chars().any(char::is_control)
-            || EmailAddress::parse_with_options(&address, options).is_err()
-        {
+        reject_invisible(&address)?;
+        if EmailAddress::parse_with_options(&address, options).is_err() {
             return refuse("must be an e-mail address such as ada@example.com");
         }
 
@@ -64,7 +69,7 @@ impl Email {
 
 #[cfg(test)]
 mod tests {
-    use super::Email;
+    use super::{Email, Invalid};
 
     #[test]
     fn comparison_ignores_case() {
@@ -72,6 +77,22 @@ mod tests {
 
         assert_eq!(typed.as_str(), "Ada@Example.COM");
         assert_eq!(typed.key(), Email::parse("ada@example.com").unwrap().key());
+    }
+
+    #[test]
+    fn invisible_characters_are_removed_around_an_address_and_refused_within_it() {
+        let pasted = Email::parse("\u{feff}ada@example.com\u{200b}\r\n").unwrap();
+        assert_eq!(pasted.as_str(), "ada@example.com");
+
+        for c in [
+            '\u{3164}', '\u{115f}', '\u{ffa0}', '\u{200b}', '\u{ad}', ' ',
+        ] {
+            for text in [format!("a{c}da@example.com"), format!("ada@exam{c}ple.com")] {
+                let Invalid(message) = Email::parse(&text).expect_err(&text);
+                let expected = format!("it contains U+{:04X}", u32::from(c));
+                assert!(message.ends_with(&expected), "{message}");
+            }
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ const RANGES: [(char, char); 26] = [
 ];
 
 /// Whether a character is a control, format or default-ignorable one.
-fn is_invisible(c: char) -> bool {
+pub(super) fn is_invisible(c: char) -> bool {
     c.is_control()
         || RANGES
             .iter()
@@ -63,6 +63,23 @@ pub(super) fn reject_invisible(text: &str) -> Result<(), Invalid> {
     }
 }
 
+/// Rejects invisible characters in the value of a setting, except white space: the parser of the
+/// setting decides about that.
+pub(crate) fn reject_invisible_in_setting(value: &str) -> Result<(), Invalid> {
+    let mut characters = value.chars();
+    match characters.find(|c| is_invisible(*c) && !c.is_whitespace()) {
+        None => Ok(()),
+        Some(c) => refuse_invisible(c),
+    }
+}
+
+fn refuse_invisible<T>(c: char) -> Result<T, Invalid> {
+    refuse(format!(
+        "must not contain invisible characters: it contains {}",
+        code_point(c)
+    ))
+}
+
 /// Rejects invisible characters in a name, which may contain spaces.
 ///
 /// Joiners between, and variation selectors after, characters beyond ASCII are accepted: emoji and
@@ -72,10 +89,7 @@ pub(super) fn reject_invisible_in_name(name: &str) -> Result<(), Invalid> {
     let mut characters = name.chars().peekable();
     while let Some(c) = characters.next() {
         if is_invisible(c) && !is_part_of_text(before, c, characters.peek().copied()) {
-            return refuse(format!(
-                "must not contain invisible characters: it contains {}",
-                code_point(c)
-            ));
+            return refuse_invisible(c);
         }
         before = Some(c);
     }
@@ -130,6 +144,16 @@ mod tests {
                 assert!(of_name.ends_with(&expected), "{of_name}");
             }
             assert_eq!(trim_invisible(&format!("{c} a {c}\r\n")), "a");
+        }
+    }
+
+    #[test]
+    fn settings_may_have_white_space_but_nothing_else_that_is_invisible() {
+        let pem = "-----BEGIN PUBLIC KEY-----\r\n\tabc=\n";
+        assert_eq!(reject_invisible_in_setting(pem), Ok(()));
+        for c in ['\u{feff}', '\u{200b}', '\u{3164}', '\0', '\u{7}'] {
+            let Invalid(message) = reject_invisible_in_setting(&format!("a{c}")).unwrap_err();
+            assert!(message.ends_with(&code_point(c)), "{message}");
         }
     }
 

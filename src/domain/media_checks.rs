@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 
 use super::{
     MediaIssue, MediaIssueCode, PlatformInfo, Relay, Stream, StreamState, StreamStats, Time,
+    VideoLimits, rendition,
 };
 
 /// How long a dropped packet counts.
@@ -20,6 +21,7 @@ const DROP_MEMORY: TimeDelta = TimeDelta::minutes(1);
 struct RelayedMedia<'a> {
     stats: &'a StreamStats,
     platform: &'a PlatformInfo,
+    video_limits: VideoLimits,
     relay: &'a Relay,
     now: Time,
 }
@@ -57,11 +59,13 @@ impl MediaIssue {
     }
 
     /// The present issues of a relay of a stream to a platform; `None` if they are those that
-    /// it has. While the publisher is away, they stay.
+    /// it has. While the publisher is away, they stay. With limits of the video, the platform
+    /// receives a rendition, and that is what is checked.
     pub fn of_relay(
         relay: &Relay,
         stream: &Stream,
         platform: &PlatformInfo,
+        video_limits: VideoLimits,
         now: Time,
     ) -> Option<Vec<Self>> {
         if stream.state == StreamState::Reconnecting && relay.wanted {
@@ -72,6 +76,7 @@ impl MediaIssue {
             let media = RelayedMedia {
                 stats,
                 platform,
+                video_limits,
                 relay,
                 now,
             };
@@ -121,12 +126,17 @@ fn keyframe_interval(media: RelayedMedia<'_>, is_raised: bool) -> Option<String>
     } else {
         TOLERANCE_MS
     };
-    let interval_ms = media.stats.media.keyframe_interval_ms?;
+    let (interval_ms, advice) = match media.video_limits.is_rendition() {
+        true => (rendition::KEYFRAME_INTERVAL_MS, ""),
+        false => (
+            media.stats.media.keyframe_interval_ms?,
+            ": set the key frame interval of the encoder",
+        ),
+    };
     (limit_ms > 0 && interval_ms > limit_ms + tolerance_ms).then(|| {
         let name = media.platform.display_name;
         format!(
-            "key frames are {} apart, {name} recommends {}: set the key frame interval of the \
-             encoder",
+            "key frames are {} apart, {name} recommends {}{advice}",
             seconds(interval_ms),
             seconds(limit_ms)
         )
@@ -138,7 +148,12 @@ fn bitrate(media: RelayedMedia<'_>, is_raised: bool) -> Option<String> {
     let limit_kbps =
         i64::from(limits.max_video_bitrate_kbps) + i64::from(limits.max_audio_bitrate_kbps);
     let percent = if is_raised { 100 } else { 110 };
-    let kbps = media.stats.bitrate_bps / 1000;
+    // That of a rendition is measured where it arrives.
+    let bitrate_bps = match media.video_limits.is_rendition() {
+        true => media.relay.bitrate_bps,
+        false => media.stats.bitrate_bps,
+    };
+    let kbps = bitrate_bps / 1000;
     let is_over = kbps.saturating_mul(100) > limit_kbps.saturating_mul(percent);
     (limits.max_video_bitrate_kbps > 0 && is_over).then(|| {
         let name = media.platform.display_name;
@@ -157,7 +172,11 @@ fn codec(media: RelayedMedia<'_>, _is_raised: bool) -> Option<String> {
             format!("{name} is not known to accept {codec}, but {accepted}")
         })
     };
-    refused(limits.video_codecs, &stats.video_codec)
+    let video_codec = match media.video_limits.is_rendition() {
+        true => rendition::CODEC,
+        false => &stats.video_codec,
+    };
+    refused(limits.video_codecs, video_codec)
         .or_else(|| refused(limits.audio_codecs, &stats.audio_codec))
 }
 
@@ -255,6 +274,16 @@ mod tests {
         }
     }
 
+    /// The issues of a relay that copies the media of the stream.
+    fn of_relay(
+        relay: &Relay,
+        stream: &Stream,
+        platform: &PlatformInfo,
+        now: Time,
+    ) -> Option<Vec<MediaIssue>> {
+        MediaIssue::of_relay(relay, stream, platform, VideoLimits::default(), now)
+    }
+
     fn codes(issues: Option<Vec<MediaIssue>>) -> Vec<MediaIssueCode> {
         let issues = issues.unwrap_or_default();
         issues.into_iter().map(|issue| issue.code).collect()
@@ -281,8 +310,38 @@ mod tests {
         ] {
             let stream = live(stats.clone());
             let relay = Relay::new(&stream, DestinationId::generate(), now());
-            let found = MediaIssue::of_relay(&relay, &stream, platform.info(), now());
+            let found = of_relay(&relay, &stream, platform.info(), now());
             assert_eq!(codes(found), expected, "{platform:?} {stats:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_rendition_the_media_that_the_platform_receives_is_checked() {
+        use Platform::{Chzzk, Twitch};
+        let limits = [(2_500, 0), (0, 720)].map(|(max_bitrate_kbps, max_height)| VideoLimits {
+            max_bitrate_kbps,
+            max_height,
+        });
+        let source = StreamStats {
+            video_codec: "av1".to_owned(),
+            bitrate_bps: 20_000_000,
+            ..with_interval(8_333)
+        };
+        let stream = live(source);
+        for (platform, bitrate_bps, expected) in [
+            (Twitch, 2_600_000, &[][..]),
+            (Twitch, 9_000_000, &[BitrateOverLimit]),
+            (Chzzk, 2_600_000, &[KeyframeIntervalTooLong]),
+        ] {
+            for limits in limits {
+                let relay = Relay {
+                    bitrate_bps,
+                    ..Relay::new(&stream, DestinationId::generate(), now())
+                };
+                let info = platform.info();
+                let found = MediaIssue::of_relay(&relay, &stream, info, limits, now());
+                assert_eq!(codes(found), expected, "{platform:?} {limits:?}");
+            }
         }
     }
 
@@ -302,7 +361,7 @@ mod tests {
                 },
                 ..Relay::new(&stream, DestinationId::generate(), now)
             };
-            let found = MediaIssue::of_relay(&relay, &stream, Platform::Custom.info(), now);
+            let found = of_relay(&relay, &stream, Platform::Custom.info(), now);
             assert_eq!(codes(found), expected, "after {seconds} s");
         }
     }
@@ -338,10 +397,10 @@ mod tests {
             let mut stream = live(with_bitrate(9_000_000));
             let mut relay = Relay::new(&stream, DestinationId::generate(), raised_at);
             let platform = Platform::Twitch.info();
-            relay.issues = MediaIssue::of_relay(&relay, &stream, platform, raised_at).unwrap();
+            relay.issues = of_relay(&relay, &stream, platform, raised_at).unwrap();
             stream.stats = Some(stats.clone());
             let later = raised_at + TimeDelta::seconds(9);
-            let found = MediaIssue::of_relay(&relay, &stream, platform, later);
+            let found = of_relay(&relay, &stream, platform, later);
             // Unchanged issues keep their time and detail.
             assert_eq!(found.is_none(), stays, "{stats:?}");
         }
@@ -355,16 +414,13 @@ mod tests {
         stream.issues = MediaIssue::of_stream(&stream, now()).unwrap();
         let platform = Platform::Twitch.info();
         let mut relay = Relay::new(&stream, DestinationId::generate(), now());
-        relay.issues = MediaIssue::of_relay(&relay, &stream, platform, now()).unwrap();
+        relay.issues = of_relay(&relay, &stream, platform, now()).unwrap();
 
         relay.wanted = false;
-        assert_eq!(
-            MediaIssue::of_relay(&relay, &stream, platform, now()),
-            Some(vec![])
-        );
+        assert_eq!(of_relay(&relay, &stream, platform, now()), Some(vec![]));
         stream.state = StreamState::Reconnecting;
         assert_eq!(MediaIssue::of_stream(&stream, now()), Some(vec![]));
         relay.wanted = true;
-        assert_eq!(MediaIssue::of_relay(&relay, &stream, platform, now()), None);
+        assert_eq!(of_relay(&relay, &stream, platform, now()), None);
     }
 }

@@ -39,11 +39,13 @@ mod publisher;
 mod relay;
 mod relay_error;
 mod relay_report;
+mod rendition;
 mod scope;
 mod secret;
 mod silence;
 mod srt;
 mod stream;
+mod stream_delay;
 mod stream_key_lint;
 mod stream_sample;
 mod user;
@@ -67,6 +69,7 @@ pub use id::{
     UserId,
 };
 pub use invalid::{Invalid, Violation};
+pub(crate) use invisible_characters::reject_invisible_in_setting;
 pub use key_record::{KeyPurpose, KeyRecord};
 pub use list_filter::{CreateTimeRange, ListFilter};
 pub use media_issue::{MediaIssue, MediaIssueCode};
@@ -87,6 +90,7 @@ pub use publisher::{IngestProtocol, Publisher};
 pub use relay::{Relay, RelayDelivery, RelayLease, RelayState, RelayTimeouts};
 pub use relay_error::RelayError;
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
+pub use rendition::{VideoLimits, parse_max_height, parse_max_video_bitrate};
 pub use scope::{Scope, Scopes};
 pub use secret::{PlayUrl, SealedPlayUrl, SealedStreamKey, Secret, StreamKey};
 pub use silence::StreamExpiry;
@@ -95,5 +99,6 @@ pub(crate) use srt::is_passed_option;
 pub use stream::{
     EndReason, MediaMeasurements, PublishAction, Stream, StreamState, StreamStats, StreamTimeouts,
 };
+pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, invalid::refuse};
+use super::{Invalid, invalid::refuse, invisible_characters::is_invisible};
 
 const MAX_CODE_BYTES: usize = 64;
 const MAX_MESSAGE_CHARACTERS: usize = 512;
@@ -32,7 +32,7 @@ impl RelayError {
     ///
     /// Addresses may contain stream keys, or the host of a media server.
     pub fn redact(message: &str) -> String {
-        let words = message.split(|c: char| c.is_whitespace() || c.is_control());
+        let words = message.split(|c: char| c.is_whitespace() || is_invisible(c));
         let words = words.filter(|word| !word.is_empty());
         let text = words.map(without_address).collect::<Vec<_>>().join(" ");
         text.chars().take(MAX_MESSAGE_CHARACTERS).collect()

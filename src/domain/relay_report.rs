@@ -9,6 +9,10 @@ use crate::backoff::Backoff;
 
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
+/// The delays of a relay whose destination has taken media of this stream: it will again, and
+/// viewers wait. Each retry costs two transactions.
+const RESUME_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(2));
+
 /// A worker's report about a relay.
 #[derive(Debug, Clone)]
 pub struct RelayReport {
@@ -88,10 +92,12 @@ impl Relay {
         }
         let is_stopping = self.state == RelayState::Stopping;
         match &report.state {
+            // A worker that was asked to stop is not shutting down.
+            ReportedState::Stopped if is_stopping => self.release(RelayState::Idle, now),
             ReportedState::Stopped => self.return_lease(now),
             ReportedState::Abandoned => self.release(RelayState::Idle, now),
             ReportedState::Retrying(_) | ReportedState::Failed(_) if is_stopping => {
-                self.return_lease(now)
+                self.release(RelayState::Idle, now);
             }
             ReportedState::Failed(error) => self.fail(error, now),
             ReportedState::Retrying(error) if error.fatal => self.fail(error, now),
@@ -113,7 +119,11 @@ impl Relay {
         self.release(RelayState::Retrying, now);
         self.attempt = self.attempt.saturating_add(1);
         self.error = Some(error.clone());
-        self.ready_time = now + retry_delay(self.attempt);
+        let backoff = match self.last_progress_time {
+            None => RETRY_BACKOFF,
+            Some(_) => RESUME_BACKOFF,
+        };
+        self.ready_time = now + retry_delay(backoff, self.attempt);
     }
 
     /// Applies a report of a relay that is running.
@@ -164,15 +174,19 @@ impl Relay {
 }
 
 /// The delay before the next attempt, after `failures` in a row.
-fn retry_delay(failures: i64) -> Duration {
-    RETRY_BACKOFF.delay(u32::try_from(failures).unwrap_or(u32::MAX))
+fn retry_delay(backoff: Backoff, failures: i64) -> Duration {
+    backoff.delay(u32::try_from(failures).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{RETRY_BACKOFF, retry_delay};
+    use super::{RETRY_BACKOFF, RelayReport, ReportedState, retry_delay};
+    use crate::domain::{
+        DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayDelivery, RelayError,
+        RelayTimeouts, Stream, StreamTimeouts, Time, now,
+    };
 
     #[test]
     fn retry_delays_double_up_to_a_minute() {
@@ -187,9 +201,75 @@ mod tests {
     #[test]
     fn a_retry_delay_is_at_least_half_of_its_longest() {
         for _ in 0..100 {
-            let delay = retry_delay(2);
+            let delay = retry_delay(RETRY_BACKOFF, 2);
             assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&delay));
         }
-        assert!(retry_delay(i64::MAX) <= Duration::from_secs(60));
+        assert!(retry_delay(RETRY_BACKOFF, i64::MAX) <= Duration::from_secs(60));
+    }
+
+    const TIMES: RelayTimeouts = RelayTimeouts {
+        lease: Duration::from_secs(15),
+        stall: Duration::from_secs(10),
+    };
+
+    /// A relay that the worker `w` has claimed.
+    fn claimed(now: Time) -> Relay {
+        let publisher = Publisher {
+            node_id: "n".to_owned(),
+            boot_id: "b".to_owned(),
+            connection_id: "c".to_owned(),
+            peer_address: String::new(),
+            protocol: IngestProtocol::Rtmp,
+        };
+        let timeouts = StreamTimeouts {
+            connect: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(30),
+        };
+        let stream = Stream::begin(ProjectId::generate(), publisher, timeouts, now);
+        let mut relay = Relay::new(&stream, DestinationId::generate(), now);
+        relay.claim("w", TIMES, now);
+        relay
+    }
+
+    fn report(relay: &mut Relay, state: ReportedState, bytes_sent: i64, now: Time) {
+        let report = RelayReport {
+            lease_id: relay.lease.as_ref().unwrap().id,
+            bytes_sent,
+            bitrate_bps: 0,
+            delivery: RelayDelivery::default(),
+            state,
+        };
+        relay.report("w", &report, false, TIMES, now);
+    }
+
+    #[test]
+    fn a_relay_that_was_given_back_on_request_can_be_claimed_at_once() {
+        let now = now();
+        let mut relay = claimed(now);
+        relay.redirect(now);
+        report(&mut relay, ReportedState::Stopped, 0, now);
+        assert!(relay.is_claimable(now));
+
+        let mut relay = claimed(now);
+        report(&mut relay, ReportedState::Stopped, 0, now);
+        assert!(!relay.is_claimable(now), "its worker may be shutting down");
+    }
+
+    #[test]
+    fn a_relay_that_has_sent_media_of_the_stream_is_retried_within_2_seconds() {
+        let now = now();
+        let failure = || RelayError {
+            code: "CONNECTION_REFUSED".to_owned(),
+            fatal: false,
+            message: String::new(),
+        };
+        let (mut resumed, mut never) = (claimed(now), claimed(now));
+        report(&mut resumed, ReportedState::Broadcasting, 1, now);
+        for relay in [&mut resumed, &mut never] {
+            relay.attempt = 40;
+            report(relay, ReportedState::Retrying(failure()), 1, now);
+        }
+        assert!(resumed.ready_time <= now + Duration::from_secs(2));
+        assert!(never.ready_time >= now + Duration::from_secs(30));
     }
 }

@@ -40,6 +40,12 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
+    /// Wraps a text without the white space and invisible characters around it, such as the line end
+    /// and the byte order mark of a file.
+    pub fn trimmed(text: &str) -> Self {
+        Self::new(trim_invisible(text))
+    }
+
     /// The text itself.
     pub fn expose(&self) -> &str {
         &self.0

@@ -168,7 +168,7 @@ impl ApiKey {
             Self::File(path) => {
                 let text = fs::read_to_string(path);
                 let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-                Ok(Secret::new(text.trim()))
+                Ok(Secret::trimmed(&text))
             }
         }
     }

@@ -13,6 +13,7 @@
 //! | `monitor` | what the operations port shows: readiness and metrics |
 //! | `check` | `sluice edge check`: tests what a start of the edge would need |
 //! | `state_file` | state that survives restarts |
+//! | `publisher` | publishers, as the other modules see them |
 //! | `control_plane`, `credentials`, `error_class` | calls to the control plane, their access tokens, and the meaning of their errors |
 
 mod check;

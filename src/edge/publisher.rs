@@ -56,6 +56,15 @@ impl PublishRequest {
     }
 }
 
+/// A stream whose publisher was accepted.
+#[derive(Debug, Clone)]
+pub(super) struct AcceptedStream {
+    pub(super) stream_id: String,
+    pub(super) connection_id: String,
+    /// The URL at which its media is played.
+    pub(super) play_url: Secret,
+}
+
 /// Why a connection must not publish, or not any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PublishError {

@@ -1,4 +1,4 @@
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -6,6 +6,9 @@ use super::{
     publishing::Publishers, relays, servers::MediaServer, settings::EdgeSettings,
 };
 use crate::operations::OperationsServer;
+
+/// The most accepted streams that the relays have not been told of.
+const MAX_ACCEPTED_STREAMS: usize = 64;
 
 /// Answers hooks on a bound listener and runs relays until `shutdown`. Publishers stay
 /// connected to their media server; relays are stopped and their leases given back.
@@ -30,7 +33,13 @@ pub async fn run(
         config.media_server_rtmp.clone(),
         &config.edge_dir,
     )?;
-    let publishers = Publishers::new(control.clone(), node_id.clone(), config.outage_grace);
+    let (accepted, accepted_streams) = mpsc::channel(MAX_ACCEPTED_STREAMS);
+    let publishers = Publishers::new(
+        control.clone(),
+        node_id.clone(),
+        config.outage_grace,
+        accepted,
+    );
 
     let monitor = EdgeMonitor::new(publishers.clone(), config.relay_capacity, shutdown.clone());
     let address = config.edge_operations_listen.0;
@@ -52,12 +61,14 @@ pub async fn run(
                 let program = config.ffmpeg.display();
                 tracing::warn!(%program, "ffmpeg is missing (SLUICE_FFMPEG): SRT relays need it");
             }
+            let authorities = relay_authorities;
             relays::run(
                 control,
                 node_id,
                 config,
-                relay_authorities,
+                authorities,
                 meters,
+                accepted_streams,
                 shutdown,
             )
             .await;

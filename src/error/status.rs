@@ -97,7 +97,7 @@ impl Error {
     /// The name of the reason, as in `ErrorInfo`.
     pub fn reason(&self) -> &'static str {
         let (_, reason) = self.class();
-        reason.as_str_name().trim_start_matches("ERROR_REASON_")
+        reason_name(reason)
     }
 
     /// The error as the trailers of a response that has begun.
@@ -227,6 +227,36 @@ impl Error {
             _ => Default::default(),
         }
     }
+}
+
+/// Adds the reason to the headers or trailers of an error without details: one that a library made,
+/// for example of the health service.
+pub fn add_details(headers: &mut HeaderMap) {
+    let Some(status) = Status::from_header_map(headers) else {
+        return;
+    };
+    let reason = match status.code() {
+        Code::Ok => return,
+        _ if !status.details().is_empty() => return,
+        Code::Unimplemented => Reason::MethodUnavailable,
+        Code::NotFound => Reason::ResourceNotFound,
+        Code::InvalidArgument => Reason::RequestMalformed,
+        _ => Reason::Internal,
+    };
+    let mut details = ErrorDetails::with_error_info(reason_name(reason), DOMAIN, []);
+    if reason == Reason::ResourceNotFound {
+        details.set_resource_info("service", "", "", status.message());
+    }
+    let detailed = Status::with_error_details(status.code(), status.message(), details);
+    let detailed = detailed.into_http::<()>();
+    if let Some(encoded) = detailed.headers().get(Status::GRPC_STATUS_DETAILS) {
+        headers.insert(Status::GRPC_STATUS_DETAILS, encoded.clone());
+    }
+}
+
+/// The name of a reason, as in `ErrorInfo`.
+fn reason_name(reason: Reason) -> &'static str {
+    reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }
 
 /// Sets whether callers see the causes of internal errors: for development.

@@ -72,8 +72,8 @@ fn next_limit(limit: i64, took: Duration) -> i64 {
     next.clamp(MIN_BATCH_SIZE, MAX_BATCH_SIZE)
 }
 
-/// Whether another batch may succeed although this one fails.
-fn may_concern_one_row(error: &Error) -> bool {
+/// Whether another batch or item may succeed although this one fails.
+pub(super) fn may_concern_one_row(error: &Error) -> bool {
     !matches!(error, Error::DatabaseUnavailable(_) | Error::StorageFull(_))
 }
 

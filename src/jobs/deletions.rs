@@ -1,18 +1,18 @@
 //! Removes the rows of what is deleted, a few at a time.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::batches::delete_batches;
+use super::{
+    batches::delete_batches,
+    retries::{Attempt, Retries},
+};
 use crate::{
     database::Database,
-    domain::now,
-    error::{Error, Result},
+    domain::{ProjectId, now},
+    error::Result,
     repositories::{DeletedKind, Deletions},
     telemetry::metrics::JobTimer,
 };
@@ -26,20 +26,18 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of deleted resources that are read at once.
 const PAGE_SIZE: i64 = 100;
 
-/// How long a resource whose rows cannot be deleted waits for the next attempt.
-const RETRY_DELAY: Duration = Duration::from_secs(60);
-
 /// Deletes the projects of deleted accounts, so that their streams end; never returns.
 pub async fn delete_orphaned_projects(database: Database) {
     let deletions = Deletions::new(database);
+    let mut retries = Retries::default();
     let mut timer = JobTimer::new("account_deletion", SEARCH_INTERVAL);
     loop {
         let run = timer.next_run().await;
-        let deleted = delete_orphans(&deletions).await;
+        let deleted = delete_orphans(&deletions, &mut retries).await;
         if let Err(error) = &deleted {
             tracing::warn!(
                 error = error.with_causes(),
-                "cannot read the projects of deleted accounts"
+                "cannot delete the projects of deleted accounts"
             );
         }
         run.finish(matches!(deleted, Ok(true)));
@@ -47,7 +45,7 @@ pub async fn delete_orphaned_projects(database: Database) {
 }
 
 /// Returns whether all were deleted.
-async fn delete_orphans(deletions: &Deletions) -> Result<bool> {
+async fn delete_orphans(deletions: &Deletions, retries: &mut Retries<ProjectId>) -> Result<bool> {
     let (mut above, mut is_success) = (Uuid::nil(), true);
     loop {
         let page = deletions.list_orphans(above, PAGE_SIZE).await?;
@@ -56,10 +54,15 @@ async fn delete_orphans(deletions: &Deletions) -> Result<bool> {
         };
         above = last.uuid();
         for id in page {
-            if let Err(error) = deletions.delete_orphan(id, now()).await {
-                let error = error.with_causes();
-                tracing::warn!(project_id = %id, error, "cannot delete a project of a deleted account");
-                is_success = false;
+            let work = deletions.delete_orphan(id, now());
+            match retries.attempt(id, work).await? {
+                Attempt::Done(()) => {}
+                Attempt::Postponed => is_success = false,
+                Attempt::Failed(error) => {
+                    let error = error.with_causes();
+                    tracing::warn!(project_id = %id, error, "cannot delete a project of a deleted account");
+                    is_success = false;
+                }
             }
         }
     }
@@ -71,7 +74,7 @@ pub async fn purge_deleted(database: Database) {
     let clock_skew = database.clock_skew().clone();
     let mut purge = DeletedPurge {
         deletions: Deletions::new(database),
-        postponed: HashMap::new(),
+        retries: Retries::default(),
     };
     let mut timer = JobTimer::new("purge_deleted", SEARCH_INTERVAL);
     loop {
@@ -93,8 +96,7 @@ pub async fn purge_deleted(database: Database) {
 
 struct DeletedPurge {
     deletions: Deletions,
-    /// What could not be purged, and when it is tried again.
-    postponed: HashMap<Uuid, Instant>,
+    retries: Retries<Uuid>,
 }
 
 impl DeletedPurge {
@@ -105,7 +107,6 @@ impl DeletedPurge {
             DeletedKind::Project => now() - PROJECT_RETENTION,
             DeletedKind::Account | DeletedKind::Destination => now(),
         };
-        self.postponed.retain(|_, time| *time > Instant::now());
         let (mut above, mut is_success) = (Uuid::nil(), true);
         loop {
             let page = self.deletions.list(kind, until, above, PAGE_SIZE).await?;
@@ -114,35 +115,29 @@ impl DeletedPurge {
             };
             above = *last;
             for id in page {
-                if self.postponed.contains_key(&id) {
-                    is_success = false;
-                    continue;
-                }
-                match self.purge(kind, id).await {
-                    Ok(()) => {}
-                    Err(error @ (Error::DatabaseUnavailable(_) | Error::StorageFull(_))) => {
-                        return Err(error);
-                    }
-                    Err(error) => {
+                let work = purge(&self.deletions, kind, id);
+                match self.retries.attempt(id, work).await? {
+                    Attempt::Done(()) => {}
+                    Attempt::Postponed => is_success = false,
+                    Attempt::Failed(error) => {
                         let error = error.with_causes();
                         tracing::warn!(?kind, %id, error, "cannot purge now, will try again");
-                        self.postponed.insert(id, Instant::now() + RETRY_DELAY);
                         is_success = false;
                     }
                 }
             }
         }
     }
+}
 
-    /// Deletes all rows of one.
-    async fn purge(&self, kind: DeletedKind, id: Uuid) -> Result<()> {
-        for step in kind.steps() {
-            // The rows have no order in which one could be skipped.
-            delete_batches((kind, id), 0, |batch| {
-                self.deletions.delete_rows(*step, id, batch.limit)
-            })
-            .await?;
-        }
-        Ok(())
+/// Deletes all rows of one.
+async fn purge(deletions: &Deletions, kind: DeletedKind, id: Uuid) -> Result<()> {
+    for step in kind.steps() {
+        // The rows have no order in which one could be skipped.
+        delete_batches((kind, id), 0, |batch| {
+            deletions.delete_rows(*step, id, batch.limit)
+        })
+        .await?;
     }
+    Ok(())
 }

@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::retries::{Attempt, Retries};
 use crate::{
     database::Database,
-    domain::{MediaIssue, MediaIssueCode, StreamSample, Time, now},
+    domain::{MediaIssue, MediaIssueCode, Relay, Stream, StreamId, StreamSample, Time, now},
     error::{Error, Result},
-    repositories::{MediaHealth, MonitoredStream, StreamSamples},
+    repositories::{MediaHealth, MonitoredRelay, MonitoredStream, StreamSamples},
     telemetry::metrics::{JobTimer, SERVER},
 };
 
@@ -25,10 +26,11 @@ pub async fn monitor_media(database: Database) {
         StreamSamples::new(database),
     );
     let mut timer = JobTimer::new("media_health", CHECK_INTERVAL);
+    let mut retries = Retries::default();
     let mut sampled = None;
     loop {
         let run = timer.next_run().await;
-        let checked = check_all(&health).await;
+        let checked = check_all(&health, &mut retries).await;
         let added = add_sample(&samples, &mut sampled).await.map(|()| true);
         for error in [&checked, &added]
             .into_iter()
@@ -52,7 +54,7 @@ async fn add_sample(samples: &StreamSamples, sampled: &mut Option<Time>) -> Resu
 }
 
 /// Checks all streams that have not ended; returns whether none failed.
-async fn check_all(health: &MediaHealth) -> Result<bool> {
+async fn check_all(health: &MediaHealth, retries: &mut Retries<StreamId>) -> Result<bool> {
     let (mut after, mut is_success) = (Uuid::nil(), true);
     let mut counts = IssueCounts::default();
     loop {
@@ -62,12 +64,16 @@ async fn check_all(health: &MediaHealth) -> Result<bool> {
             return Ok(is_success);
         };
         after = last.stream.id.uuid();
-        for stream in &page {
-            match check(health, stream, &mut counts).await {
+        for monitored in &page {
+            let stream_id = monitored.stream.id;
+            let work = IssueChanges::of(monitored, now(), &mut counts).write(health);
+            match retries.attempt(stream_id, work).await? {
                 // It has changed meanwhile, and is checked again.
-                Ok(()) | Err(Error::ConcurrentChange | Error::LostRace(_)) => {}
-                Err(error) => {
-                    let (stream_id, error) = (stream.stream.id, error.with_causes());
+                Attempt::Done(())
+                | Attempt::Failed(Error::ConcurrentChange | Error::LostRace(_)) => {}
+                Attempt::Postponed => is_success = false,
+                Attempt::Failed(error) => {
+                    let error = error.with_causes();
                     tracing::warn!(%stream_id, error, "cannot write the issues of a stream");
                     is_success = false;
                 }
@@ -76,25 +82,46 @@ async fn check_all(health: &MediaHealth) -> Result<bool> {
     }
 }
 
-async fn check(
-    health: &MediaHealth,
-    monitored: &MonitoredStream,
-    counts: &mut IssueCounts,
-) -> Result<()> {
-    let (MonitoredStream { stream, relays }, now) = (monitored, now());
-    let issues = MediaIssue::of_stream(stream, now);
-    counts.add(issues.as_deref().unwrap_or(&stream.issues));
-    if let Some(issues) = issues {
-        health.set_stream_issues(stream, issues, now).await?;
-    }
-    for (relay, platform) in relays {
-        let issues = MediaIssue::of_relay(relay, stream, platform.info(), now);
-        counts.add(issues.as_deref().unwrap_or(&relay.issues));
-        if let Some(issues) = issues {
-            health.set_relay_issues(relay, issues, now).await?;
+/// The issues of a stream and its relays that have changed.
+struct IssueChanges<'a> {
+    now: Time,
+    stream: Option<(&'a Stream, Vec<MediaIssue>)>,
+    relays: Vec<(&'a Relay, Vec<MediaIssue>)>,
+}
+
+impl<'a> IssueChanges<'a> {
+    /// Finds the present issues, and counts them.
+    fn of(monitored: &'a MonitoredStream, now: Time, counts: &mut IssueCounts) -> Self {
+        let MonitoredStream { stream, relays } = monitored;
+        let issues = MediaIssue::of_stream(stream, now);
+        counts.add(issues.as_deref().unwrap_or(&stream.issues));
+        let mut changes = Self {
+            now,
+            stream: issues.map(|issues| (stream, issues)),
+            relays: Vec::new(),
+        };
+        for monitored in relays {
+            let MonitoredRelay {
+                relay,
+                platform,
+                video_limits,
+            } = monitored;
+            let issues = MediaIssue::of_relay(relay, stream, platform.info(), *video_limits, now);
+            counts.add(issues.as_deref().unwrap_or(&relay.issues));
+            changes.relays.extend(issues.map(|issues| (relay, issues)));
         }
+        changes
     }
-    Ok(())
+
+    async fn write(self, health: &MediaHealth) -> Result<()> {
+        if let Some((stream, issues)) = self.stream {
+            health.set_stream_issues(stream, issues, self.now).await?;
+        }
+        for (relay, issues) in self.relays {
+            health.set_relay_issues(relay, issues, self.now).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The number of raised issues of each kind, for the metrics.

@@ -6,6 +6,7 @@ mod deletions;
 mod mailer;
 mod media_health;
 mod purge;
+mod retries;
 mod suspensions;
 mod timeouts;
 

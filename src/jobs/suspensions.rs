@@ -1,7 +1,10 @@
 use std::time::Duration;
 
+use uuid::Uuid;
+
+use super::retries::{Attempt, Retries};
 use crate::{
-    domain::now,
+    domain::{ProjectId, now},
     error::{Error, Result},
     repositories::Publishing,
     telemetry::metrics::JobTimer,
@@ -18,39 +21,41 @@ const PAGE_SIZE: i64 = 100;
 /// A suspension itself ends no stream, so there is one place that does: also for a publisher that
 /// began while the account was being suspended.
 pub async fn end_suspended_streams(publishing: Publishing) {
+    let mut retries = Retries::default();
     let mut timer = JobTimer::new("suspension", SEARCH_INTERVAL);
     loop {
         let run = timer.next_run().await;
-        let ended = end_all(&publishing).await;
+        let ended = end_all(&publishing, &mut retries).await;
         if let Err(error) = &ended {
             let error = error.with_causes();
-            tracing::warn!(error, "cannot read the streams of suspended accounts");
+            tracing::warn!(error, "cannot end the streams of suspended accounts");
         }
         run.finish(matches!(ended, Ok(true)));
     }
 }
 
 /// Returns whether none failed.
-async fn end_all(publishing: &Publishing) -> Result<bool> {
-    let mut is_success = true;
+async fn end_all(publishing: &Publishing, retries: &mut Retries<ProjectId>) -> Result<bool> {
+    let (mut above, mut is_success) = (ProjectId::from(Uuid::nil()), true);
     loop {
-        let page = publishing.list_suspended(PAGE_SIZE).await?;
-        let mut ended = 0;
-        for id in &page {
-            match publishing.end_suspended(*id, now()).await {
-                Ok(is_ended) => ended += usize::from(is_ended),
-                // Another replica was faster.
-                Err(Error::ConcurrentChange | Error::LostRace(_)) => {}
-                Err(error) => {
+        let page = publishing.list_suspended(above, PAGE_SIZE).await?;
+        let Some(last) = page.last() else {
+            return Ok(is_success);
+        };
+        above = *last;
+        for id in page {
+            let work = publishing.end_suspended(id, now());
+            match retries.attempt(id, work).await? {
+                // Another replica was faster, or another transaction has locked the project.
+                Attempt::Done(_)
+                | Attempt::Failed(Error::ConcurrentChange | Error::LostRace(_)) => {}
+                Attempt::Postponed => is_success = false,
+                Attempt::Failed(error) => {
                     let error = error.with_causes();
                     tracing::warn!(project_id = %id, error, "cannot end the stream of a suspended account");
                     is_success = false;
                 }
             }
-        }
-        // What could not be ended now is found again in the next run.
-        if ended == 0 || !is_success {
-            return Ok(is_success);
         }
     }
 }

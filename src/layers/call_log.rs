@@ -1,4 +1,5 @@
-//! One log line per call, its metrics, and the request id that its log lines share.
+//! One log line per call, its metrics, the request id that its log lines share, and the reason of
+//! errors that libraries made.
 
 use std::{
     pin::Pin,
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use super::{admission::LoadShedMarker, method_info::MethodInfo};
 use crate::{
+    error::add_details,
     telemetry::{
         metrics::{CallMetrics, call_metrics},
         traces::{self, CallTrace},
@@ -117,6 +119,9 @@ impl CallHook for CallRecord {
         let polled = self.span.in_scope(|| future.poll(cx));
         let mut response = ready!(polled)?;
         self.code = code_of(response.headers());
+        if self.has_failed() {
+            add_details(response.headers_mut());
+        }
         self.is_shed = response.extensions().get::<LoadShedMarker>().is_some();
         let request_id = self.request_id.clone();
         response.headers_mut().insert(REQUEST_ID, request_id);
@@ -137,12 +142,16 @@ impl CallHook for CallRecord {
         } else {
             self.span.in_scope(|| body.poll_frame(cx))
         };
-        let frame = ready!(polled);
-        if let Some(Ok(frame)) = &frame {
-            match (frame.data_ref(), frame.trailers_ref()) {
-                (Some(data), _) => self.count_sent(data.chunk()),
-                (_, Some(trailers)) => self.code = code_of(trailers),
-                (None, None) => {}
+        let mut frame = ready!(polled);
+        if let Some(Ok(frame)) = &mut frame {
+            if let Some(data) = frame.data_ref() {
+                self.count_sent(data.chunk());
+            }
+            if let Some(trailers) = frame.trailers_mut() {
+                self.code = code_of(trailers);
+                if self.has_failed() {
+                    add_details(trailers);
+                }
             }
         }
         Poll::Ready(frame)
@@ -150,6 +159,10 @@ impl CallHook for CallRecord {
 }
 
 impl CallRecord {
+    fn has_failed(&self) -> bool {
+        self.code.is_some_and(|code| code != Code::Ok)
+    }
+
     /// Counts the messages in a frame that is sent: each has a prefix of five bytes.
     fn count_sent(&self, data: &[u8]) {
         let (mut rest, mut messages) = (data, 0);

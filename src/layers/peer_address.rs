@@ -6,25 +6,27 @@
 //! anything to the left of it.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use http::{HeaderMap, HeaderName, Request};
-use ipnet::IpNet;
 use tower::Service;
 
-use crate::{domain::PeerAddress, transport::Connection};
+use crate::{
+    domain::PeerAddress,
+    transport::{Connection, Peer, TrustedProxy},
+};
 
 /// The header that proxies append to; several headers form one list.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Puts the caller's [`PeerAddress`] into the extensions of each request.
+/// Puts the caller's [`PeerAddress`] into the extensions of each request, unless it calls over a
+/// Unix socket and no trusted proxy there says where it is.
 #[derive(Debug, Clone)]
 pub(super) struct ResolvePeerAddress<S> {
     pub inner: S,
-    pub trusted_proxies: Arc<[IpNet]>,
+    pub trusted_proxies: Arc<[TrustedProxy]>,
 }
 
 impl<S, B> Service<Request<B>> for ResolvePeerAddress<S>
@@ -41,9 +43,10 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         if let Some(connection) = request.extensions().get::<Connection>() {
-            let address =
-                caller_address(connection.peer(), request.headers(), &self.trusted_proxies);
-            request.extensions_mut().insert(address);
+            let caller = resolve(connection.peer(), request.headers(), &self.trusted_proxies);
+            if let Some(address) = caller.address() {
+                request.extensions_mut().insert(address);
+            }
         }
         self.inner.call(request)
     }
@@ -51,24 +54,20 @@ where
 
 /// The first address from the right that is not a trusted proxy. If there is none, or the
 /// next entry is no address, it is the leftmost trusted proxy so far.
-fn caller_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> PeerAddress {
-    let mut address = PeerAddress::from(peer);
+fn resolve(mut peer: Peer, headers: &HeaderMap, trusted: &[TrustedProxy]) -> Peer {
     let headers: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
     let hops = headers
         .iter()
         .rev()
         .flat_map(|header| header.as_bytes().rsplit(|byte| *byte == b','));
     for hop in hops {
-        if !trusted
-            .iter()
-            .any(|network| network.contains(&address.ip()))
-        {
+        if !trusted.iter().any(|proxy| proxy.includes(peer)) {
             break;
         }
         let Some(previous) = parse(hop) else { break };
-        address = previous;
+        peer = Peer::Address(previous);
     }
-    address
+    peer
 }
 
 fn parse(hop: &[u8]) -> Option<PeerAddress> {
@@ -80,7 +79,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
     use rstest::rstest;
 
-    use super::caller_address;
+    use super::{Peer, TrustedProxy, resolve};
 
     #[rstest]
     #[case::an_untrusted_peer("203.0.113.9", &["198.51.100.1"], "203.0.113.9")]
@@ -107,7 +106,41 @@ mod tests {
         #[case] headers: &[&str],
         #[case] caller: &str,
     ) {
-        let trusted = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
+        let found = resolve(address(peer), &header_map(headers), &trusted());
+
+        assert_eq!(found.to_string(), caller);
+    }
+
+    #[rstest]
+    #[case::no_header(true, &[], "unix")]
+    #[case::a_caller(true, &["198.51.100.1"], "198.51.100.1")]
+    #[case::a_proxy_before(true, &["1.1.1.1, 198.51.100.1, 10.0.0.2"], "198.51.100.1")]
+    #[case::garbage(true, &["unix"], "unix")]
+    #[case::not_trusted(false, &["198.51.100.1"], "unix")]
+    fn a_peer_of_a_unix_socket_says_where_its_caller_is_if_it_is_trusted(
+        #[case] is_trusted: bool,
+        #[case] headers: &[&str],
+        #[case] caller: &str,
+    ) {
+        let mut trusted = trusted();
+        trusted.retain(|proxy| is_trusted || *proxy != TrustedProxy::UnixSocket);
+
+        let found = resolve(Peer::UnixSocket, &header_map(headers), &trusted);
+
+        assert_eq!(found.to_string(), caller);
+    }
+
+    fn address(text: &str) -> Peer {
+        Peer::Address(text.parse().unwrap())
+    }
+
+    fn trusted() -> Vec<TrustedProxy> {
+        ["10.0.0.0/8", "fd00::/8", "unix"]
+            .map(|proxy| proxy.parse().unwrap())
+            .into()
+    }
+
+    fn header_map(headers: &[&str]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for header in headers {
             map.append(
@@ -115,9 +148,6 @@ mod tests {
                 HeaderValue::from_bytes(header.as_bytes()).unwrap(),
             );
         }
-
-        let found = caller_address(peer.parse().unwrap(), &map, &trusted);
-
-        assert_eq!(found.to_string(), caller);
+        map
     }
 }

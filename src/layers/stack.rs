@@ -3,7 +3,6 @@ use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::{Bytes, Incoming};
-use ipnet::IpNet;
 use tonic::{Status, service::Interceptor};
 use tower::{BoxError, Service, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -15,13 +14,16 @@ use super::{
     peer_address::ResolvePeerAddress,
     web::{TranslatedBody, Web, WebOrigin},
 };
-use crate::{error::Error, transport::HttpService};
+use crate::{
+    error::Error,
+    transport::{HttpService, TrustedProxy},
+};
 
 /// The settings of the layers.
 #[derive(Debug, Clone)]
 pub struct LayerSettings {
     /// The proxies whose `x-forwarded-for` is trusted.
-    pub trusted_proxies: Arc<[IpNet]>,
+    pub trusted_proxies: Arc<[TrustedProxy]>,
     /// The web sites whose pages may call.
     pub web_origins: Vec<WebOrigin>,
     /// The limits of what callers make the server hold.

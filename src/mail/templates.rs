@@ -59,7 +59,8 @@ impl MailTemplates {
         let (instruction, link) = instruction_and_link(self.verify_url.as_deref(), token);
         let body = format!(
             "Hello,\n\n\
-             an account was opened with this e-mail address. If it is yours, {instruction}:\n\n\
+             an account was opened with this e-mail address. If it is yours, {instruction}\n\
+             while you are signed in:\n\n\
              {link}\n\n\
              This works once, for 24 hours. If you did not open an account, do nothing.\n"
         );

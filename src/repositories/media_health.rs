@@ -16,17 +16,28 @@ use super::{
 };
 use crate::{
     database::{Database, Engine},
-    domain::{Change, MediaIssue, Platform, Relay, Stream, StreamId, Time},
+    domain::{Change, MediaIssue, Platform, Relay, Stream, StreamId, Time, VideoLimits},
     error::{Error, Result},
 };
 
-/// A live stream, with its relays and their platforms.
+/// A live stream, with its relays.
 #[derive(Debug, Clone)]
 pub struct MonitoredStream {
     /// The stream. It was last seen when it was last written.
     pub stream: Stream,
     /// Its relays.
-    pub relays: Vec<(Relay, Platform)>,
+    pub relays: Vec<MonitoredRelay>,
+}
+
+/// A relay, and what its destination is.
+#[derive(Debug, Clone)]
+pub struct MonitoredRelay {
+    /// The relay.
+    pub relay: Relay,
+    /// The platform of the destination.
+    pub platform: Platform,
+    /// The limits of the video for the destination.
+    pub video_limits: VideoLimits,
 }
 
 /// The health of media.
@@ -39,6 +50,8 @@ pub struct MediaHealth {
 struct RelayRow {
     relay: Relay,
     destination_platform: Platform,
+    max_video_bitrate_kbps: i32,
+    max_height: i32,
 }
 
 macro_rules! select_monitored {
@@ -76,7 +89,14 @@ impl MediaHealth {
         let mut of_stream: HashMap<StreamId, Vec<_>> = HashMap::new();
         for row in self.relays(&ids).await? {
             let relays = of_stream.entry(row.relay.stream_id).or_default();
-            relays.push((row.relay, row.destination_platform));
+            relays.push(MonitoredRelay {
+                relay: row.relay,
+                platform: row.destination_platform,
+                video_limits: VideoLimits {
+                    max_bitrate_kbps: row.max_video_bitrate_kbps,
+                    max_height: row.max_height,
+                },
+            });
         }
         let streams = streams.into_iter().map(|stream| MonitoredStream {
             relays: of_stream.remove(&stream.id).unwrap_or_default(),
@@ -91,7 +111,7 @@ impl MediaHealth {
             [
                 "select ",
                 relay_columns!("r."),
-                ", d.platform as destination_platform
+                ", d.platform as destination_platform, d.max_video_bitrate_kbps, d.max_height
                  from relays r
                  join destinations d on d.id = r.destination_id
                  where r.stream_id"
@@ -179,7 +199,7 @@ impl MediaHealth {
 
 impl_from_row!(
     RelayRow:
-    destination_platform;
+    destination_platform, max_video_bitrate_kbps, max_height;
     |row|
     relay: Relay::from_row(row)?,
 );

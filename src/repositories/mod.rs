@@ -29,7 +29,7 @@ pub use deletions::{DeletedKind, DeletionStep, Deletions};
 pub use destination_checks::{CheckProgress, DestinationChecks, StoredCheck};
 pub use idempotency::{ChangeOptions, Created, IdempotencyKey};
 pub use key_records::KeyRecords;
-pub use media_health::{MediaHealth, MonitoredStream};
+pub use media_health::{MediaHealth, MonitoredRelay, MonitoredStream};
 pub use outbox::Outbox;
 pub use projects::{
     Destinations, EventRange, Events, NewProject, NewStreamKey, Projects, ResumePoint,

@@ -14,5 +14,6 @@ mod stream;
 
 pub use auth::{AuthDependencies, AuthService};
 pub use operator::OperatorService;
+pub(crate) use operator::key_message;
 pub use project::ProjectService;
 pub use stream::{NodeReconciler, StreamService, SyncOutcome};

@@ -1,4 +1,5 @@
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -22,6 +23,10 @@ pub struct ConnectionCallsExceeded;
 
 /// Counts the calls in flight of a connection, and tracks their responses. Puts the
 /// connection into the extensions of each request.
+///
+/// A call begins when its future is first polled. By then earlier calls of the same packet may
+/// have been violations, after which the rest is not worth any work: it ends unanswered with the
+/// connection, which closes within a moment.
 #[derive(Debug, Clone)]
 pub(super) struct TrackCalls<S> {
     pub inner: S,
@@ -33,12 +38,12 @@ pub(super) struct TrackCalls<S> {
 
 impl<S, B, R> Service<Request<B>> for TrackCalls<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
     R: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     type Response = Response<TrackedBody<R>>;
     type Error = S::Error;
-    type Future = TrackedCall<S::Future>;
+    type Future = TrackedCall<S, B, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -51,8 +56,12 @@ where
         if calls > self.max_calls {
             extensions.insert(ConnectionCallsExceeded);
         }
+        // Calls the instance whose `poll_ready` was called, and leaves the clone.
+        let clone = self.inner.clone();
+        let inner = mem::replace(&mut self.inner, clone);
         TrackedCall {
-            future: self.inner.call(request),
+            begin: Some((inner, request)),
+            future: None,
             guard: Some(guard),
         }
     }
@@ -61,24 +70,35 @@ where
 pin_project! {
     /// The future of a call that is tracked.
     #[derive(Debug)]
-    pub(super) struct TrackedCall<F> {
+    pub(super) struct TrackedCall<S, B, F> {
+        // `None` once the call has begun.
+        begin: Option<(S, Request<B>)>,
         #[pin]
-        future: F,
+        future: Option<F>,
         // `None` once the response has taken it.
         guard: Option<CallGuard>,
     }
 }
 
-impl<F, R, E> Future for TrackedCall<F>
+impl<S, B, R> Future for TrackedCall<S, B, S::Future>
 where
-    F: Future<Output = Result<Response<R>, E>>,
+    S: Service<Request<B>, Response = Response<R>>,
     R: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    type Output = Result<Response<TrackedBody<R>>, E>;
+    type Output = Result<Response<TrackedBody<R>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.future.poll(cx))?;
+        let mut this = self.project();
+        if let Some((mut inner, request)) = this.begin.take() {
+            let is_misused = |guard: &CallGuard| guard.connection().is_misused();
+            if !this.guard.as_ref().is_some_and(is_misused) {
+                this.future.set(Some(inner.call(request)));
+            }
+        }
+        let Some(future) = this.future.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let response = ready!(future.poll(cx))?;
         let guard = this.guard.take().expect("polled after completion");
         if !is_error(&response) {
             guard.connection().record_served_call();

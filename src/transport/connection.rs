@@ -1,5 +1,4 @@
 use std::{
-    net::IpAddr,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -13,7 +12,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
-use super::{connection_limits::ConnectionPermit, connection_metrics::CloseCause};
+use super::{connection_limits::ConnectionPermit, connection_metrics::CloseCause, peer::Peer};
 
 /// The number of violations of limits after which a connection is closed.
 const MAX_VIOLATIONS: usize = 16;
@@ -81,9 +80,9 @@ impl Connection {
         }))
     }
 
-    /// The address of the peer: the caller, or a proxy.
-    pub fn peer(&self) -> IpAddr {
-        self.0.permit.address()
+    /// The peer: the caller, or a proxy.
+    pub fn peer(&self) -> Peer {
+        self.0.permit.peer()
     }
 
     /// Whether the peer is a trusted proxy, whose connection carries the calls of many callers.
@@ -122,6 +121,11 @@ impl Connection {
     /// Waits until the connection must be closed because its peer misuses it.
     pub(super) async fn misused(&self) {
         self.0.misused.cancelled().await;
+    }
+
+    /// Whether the connection must be closed because its peer misuses it.
+    pub(super) fn is_misused(&self) -> bool {
+        self.0.misused.is_cancelled()
     }
 
     /// Cancelled when streaming responses must end so that the connection can close.
@@ -251,7 +255,7 @@ impl Connection {
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
-            .field("peer", &self.permit.address())
+            .field("peer", &self.permit.peer())
             .field("calls_in_flight", &self.calls_in_flight)
             .finish_non_exhaustive()
     }

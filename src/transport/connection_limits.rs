@@ -1,6 +1,5 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::Instant;
 
-use super::connection_pace::{ConnectionPace, Turns};
-use crate::domain::PeerAddress;
+use super::{
+    connection_pace::{ConnectionPace, Turns},
+    peer::{Peer, TrustedProxy},
+};
 
 /// How long an address counts as one of media servers or relay workers after a connection
 /// on which one authenticated was opened.
@@ -23,12 +23,16 @@ const MACHINE_ADDRESS_AGE: Duration = Duration::from_hours(24);
 /// The maximum number of such addresses; beyond it, the oldest is forgotten.
 const MAX_MACHINE_ADDRESSES: usize = 4096;
 
+/// How long a connection may wait for its turn. One that would wait longer is refused: its
+/// client comes back later.
+const MAX_TURN_DELAY: Duration = Duration::from_secs(1);
+
 /// The number of addresses without a connection that are remembered for their pace, before
 /// those that have their full burst again are forgotten.
 const MIN_REMEMBERED: usize = 1024;
 
 /// The limits of connections. Those of an address do not apply to trusted proxies, because they
-/// connect for many callers.
+/// connect for many callers. All peers of Unix sockets count as one address.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
     /// From all addresses together. If there are at least 64, the last eighth is for addresses
@@ -48,19 +52,19 @@ pub struct ConnectionLimits {
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
     limits: ConnectionLimits,
-    /// The networks of trusted proxies.
-    exempt: Arc<[IpNet]>,
+    /// The trusted proxies.
+    exempt: Arc<[TrustedProxy]>,
     open: Mutex<OpenConnections>,
 }
 
 #[derive(Debug, Default)]
 struct OpenConnections {
     total: u32,
-    per_network: HashMap<PeerAddress, OfNetwork>,
+    per_network: HashMap<Peer, OfNetwork>,
     /// The number of networks at which those are forgotten that need not be remembered.
     forget_at: usize,
     /// The networks of media servers and relay workers, and when one authenticated.
-    machines: HashMap<PeerAddress, Instant>,
+    machines: HashMap<Peer, Instant>,
 }
 
 /// The connections of one network.
@@ -76,9 +80,9 @@ struct OfNetwork {
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
-    address: PeerAddress,
+    peer: Peer,
     /// The network that the connection counts for; `None` if it is exempt.
-    network: Option<PeerAddress>,
+    network: Option<Peer>,
     is_anonymous: AtomicBool,
     turn: Instant,
 }
@@ -92,11 +96,13 @@ pub(super) enum LimitReached {
     Address,
     /// [`ConnectionLimits::anonymous_per_address`].
     Anonymous,
+    /// [`ConnectionLimits::pace`].
+    Pace,
 }
 
 impl ConnectionLimiter {
-    /// A limiter that exempts some networks from the limits of an address.
-    pub fn new(limits: ConnectionLimits, exempt: Arc<[IpNet]>) -> Arc<Self> {
+    /// A limiter that exempts some peers from the limits of an address.
+    pub fn new(limits: ConnectionLimits, exempt: Arc<[TrustedProxy]>) -> Arc<Self> {
         Arc::new(Self {
             limits,
             exempt,
@@ -105,9 +111,8 @@ impl ConnectionLimiter {
     }
 
     /// Takes a permit for a connection of this peer.
-    pub fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, LimitReached> {
-        let address = PeerAddress::from(peer);
-        let network = (!self.is_exempt(address)).then(|| address.network());
+    pub fn acquire(self: &Arc<Self>, peer: Peer) -> Result<ConnectionPermit, LimitReached> {
+        let network = (!self.is_exempt(peer)).then(|| peer.network());
         let now = Instant::now();
 
         let mut open = self.open.lock();
@@ -126,15 +131,15 @@ impl ConnectionLimiter {
         open.total += 1;
         Ok(ConnectionPermit {
             limiter: Arc::clone(self),
-            address,
+            peer,
             network,
             is_anonymous: AtomicBool::new(true),
             turn,
         })
     }
 
-    fn is_exempt(&self, peer: PeerAddress) -> bool {
-        self.exempt.iter().any(|net| net.contains(&peer.ip()))
+    fn is_exempt(&self, peer: Peer) -> bool {
+        self.exempt.iter().any(|proxy| proxy.includes(peer))
     }
 }
 
@@ -176,9 +181,9 @@ impl ConnectionPermit {
         machines.insert(network, Instant::now());
     }
 
-    /// The address of the peer.
-    pub fn address(&self) -> IpAddr {
-        self.address.ip()
+    /// The peer.
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 }
 
@@ -192,7 +197,7 @@ impl ConnectionLimits {
 }
 
 impl OpenConnections {
-    fn is_machine(&self, network: PeerAddress) -> bool {
+    fn is_machine(&self, network: Peer) -> bool {
         let authenticated = self.machines.get(&network);
         authenticated.is_some_and(|at| at.elapsed() < MACHINE_ADDRESS_AGE)
     }
@@ -222,12 +227,17 @@ impl OfNetwork {
         if self.anonymous >= limits.anonymous_per_address && !is_machine {
             return Err(LimitReached::Anonymous);
         }
-        self.open += 1;
-        self.anonymous += 1;
-        Ok(match is_machine {
+        let turn = match is_machine {
             true => now,
             false => self.turns.take(limits.pace, now),
-        })
+        };
+        if turn > now + MAX_TURN_DELAY {
+            self.turns.give_back(limits.pace);
+            return Err(LimitReached::Pace);
+        }
+        self.open += 1;
+        self.anonymous += 1;
+        Ok(turn)
     }
 }
 
@@ -305,7 +315,8 @@ mod tests {
         limiter: &Arc<ConnectionLimiter>,
         peer: &str,
     ) -> Result<ConnectionPermit, LimitReached> {
-        limiter.acquire(peer.parse().unwrap())
+        let address: IpAddr = peer.parse().unwrap();
+        limiter.acquire(address.into())
     }
 
     #[test]

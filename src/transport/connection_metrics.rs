@@ -18,6 +18,8 @@ pub(super) enum CloseCause {
     AddressLimit,
     /// The limit of anonymous connections from its address was reached.
     AnonymousLimit,
+    /// Its address opens connections too fast.
+    PaceLimit,
     /// Its pending handshake was the oldest, and a new connection needed the room.
     HandshakeEvicted,
     /// The handshake failed, took too long, or led to another protocol.
@@ -71,6 +73,7 @@ impl CloseCause {
             Self::TotalLimit => "full",
             Self::AddressLimit => "address",
             Self::AnonymousLimit => "anonymous",
+            Self::PaceLimit => "pace",
             Self::HandshakeEvicted => "crowded_out",
             Self::HandshakeFailed => "handshake",
             Self::MaxAge => "age",

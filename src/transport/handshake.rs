@@ -4,21 +4,20 @@ use hyper::body::Bytes;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    net::TcpStream,
     sync::Notify,
     time::{Instant, sleep_until},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, sync::CancellationToken};
 
-use super::tls::ReloadableTls;
+use super::{socket::SocketStream, tls::ReloadableTls};
 
 /// How long a handshake is safe from eviction: honest peers may connect by thousands at
 /// once, after a replica has stopped.
 const MIN_HANDSHAKE_TIME: Duration = Duration::from_millis(500);
 
 /// The stream of a connection after its handshake.
-pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+pub(super) type Stream = Either<SocketStream, TlsStream<SocketStream>>;
 
 /// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +29,7 @@ pub(super) enum Protocol {
 /// Completes TLS, if configured, and detects the protocol. Returns also the bytes that were
 /// read for that.
 pub(super) async fn handshake(
-    stream: TcpStream,
+    stream: SocketStream,
     tls: Option<&ReloadableTls>,
 ) -> io::Result<(Stream, Bytes, Protocol)> {
     let mut stream = match tls {

@@ -7,10 +7,10 @@ use super::{connection::Connection, connection_metrics::CloseCause};
 use crate::{random::random_fraction, telemetry::metrics::SERVER};
 
 /// How long the other calls of a connection whose peer does not read have to finish.
-const UNREAD_GRACE: Duration = Duration::from_secs(3);
+const UNREAD_GRACE: Duration = Duration::from_secs(1);
 
 /// The grace of a connection on which no call has succeeded: for a call that has just begun.
-const UNUSED_GRACE: Duration = Duration::from_secs(3);
+const UNUSED_GRACE: Duration = Duration::from_secs(1);
 
 /// The grace of a connection that is misused: for sending GOAWAY.
 const MISUSE_GRACE: Duration = Duration::from_millis(200);

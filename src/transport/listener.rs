@@ -1,15 +1,12 @@
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 
 use hyper::body::Bytes;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use ipnet::IpNet;
-use rustix::net::sockopt;
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{either::Either, sync::CancellationToken};
 
 use super::{
     call_tracking::TrackCalls,
@@ -23,7 +20,9 @@ use super::{
     http1_refusal,
     http2_io::Http2Io,
     lifetime::{self, ConnectionTimeouts},
+    peer::{Peer, TrustedProxy},
     prefixed_stream::PrefixedStream,
+    socket::{BoundSocket, SocketStream, tune},
     tls::{ReloadableTls, TlsFiles},
 };
 use crate::telemetry::{Throttle, metrics::SERVER};
@@ -34,19 +33,6 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, most often for lack of file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The number of connections that may wait to be accepted: enough for a busy machine, and
-/// for all clients of a stopped replica at once. `net.core.somaxconn` may allow fewer.
-const BACKLOG: u32 = 4096;
-
-/// TCP keepalive detects lost peers that HTTP/2 PINGs do not reach.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_PROBES: u32 = 3;
-
-/// How long sent data may stay unacknowledged, in milliseconds. Otherwise a live peer that
-/// never reads would keep its connection.
-const TCP_USER_TIMEOUT_MS: u32 = 60_000;
-
 /// The settings of a [`Listener`].
 #[derive(Debug, Clone)]
 pub struct ListenerSettings {
@@ -56,29 +42,20 @@ pub struct ListenerSettings {
     pub timeouts: ConnectionTimeouts,
     /// The maximum number of concurrent calls of a connection.
     pub max_connection_calls: u32,
-    /// Networks of proxies, whose connections carry the calls of many callers: they are exempt
-    /// from the limits of an address.
-    pub trusted_proxies: Arc<[IpNet]>,
-    /// The TLS files; without them connections are plain TCP.
+    /// Proxies, whose connections carry the calls of many callers: they are exempt from the limits
+    /// of an address.
+    pub trusted_proxies: Arc<[TrustedProxy]>,
+    /// The TLS files; without them connections are plain TCP. Unix sockets are always plain.
     pub tls: Option<TlsFiles>,
     /// Whether HTTP/1.1 is accepted, for browsers. Otherwise a sentence refuses it.
     pub http1: bool,
 }
 
-/// Binds a listener, also to an address that was in use a moment ago.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
 /// Accepts connections and serves their calls.
 pub struct Listener {
-    listener: TcpListener,
+    sockets: Vec<BoundSocket>,
+    /// The socket that is asked first for the next connection.
+    next_socket: usize,
     limiter: Arc<ConnectionLimiter>,
     handshakes: Arc<PendingHandshakes>,
     tls: Option<Arc<ReloadableTls>>,
@@ -89,9 +66,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A listener on a bound socket. Raises the limit of open files to the hard limit, and
+    /// A listener on bound sockets. Raises the limit of open files to the hard limit, and
     /// fails if the certificate is unusable.
-    pub fn new(listener: TcpListener, mut settings: ListenerSettings) -> anyhow::Result<Self> {
+    pub fn new(sockets: Vec<BoundSocket>, mut settings: ListenerSettings) -> anyhow::Result<Self> {
         let files = raise_open_file_limit();
         let half = u32::try_from(files / 2).unwrap_or(u32::MAX);
         let limits = &mut settings.limits;
@@ -102,7 +79,8 @@ impl Listener {
         let alpn_protocols: Vec<&[u8]> = vec![b"h2", b"http/1.1"];
         let open = |files| ReloadableTls::open(files, alpn_protocols).map(Arc::new);
         Ok(Self {
-            listener,
+            sockets,
+            next_socket: 0,
             limiter: ConnectionLimiter::new(settings.limits, Arc::clone(&settings.trusted_proxies)),
             // Three quarters of the connections remain for callers.
             handshakes: PendingHandshakes::new(settings.limits.total / 4),
@@ -147,24 +125,36 @@ impl Listener {
                 },
             }
         }
-        // Frees the port at once, for another server.
-        drop(self.listener);
+        // Frees the addresses at once, for another server.
+        drop(self.sockets);
         while connections.join_next().await.is_some() {}
     }
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    /// Accepts a connection of any socket. They take turns, so that none starves another.
+    async fn accept(&mut self) -> io::Result<(SocketStream, Peer)> {
         self.handshakes.wait_for_room().await;
-        self.listener.accept().await
+        let (sockets, next) = (&self.sockets, &mut self.next_socket);
+        poll_fn(|cx| {
+            for offset in 0..sockets.len() {
+                let index = (*next + offset) % sockets.len();
+                if let Poll::Ready(accepted) = sockets[index].poll_accept(cx) {
+                    *next = index + 1;
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     fn admit(
         &mut self,
-        stream: TcpStream,
-        peer: SocketAddr,
+        stream: SocketStream,
+        peer: Peer,
         server: &Arc<ConnectionServer<impl HttpService>>,
         connections: &mut JoinSet<()>,
     ) {
-        match self.limiter.acquire(peer.ip()) {
+        match self.limiter.acquire(peer) {
             Ok(permit) => {
                 self.metrics.opened();
                 let pending = self.handshakes.begin();
@@ -178,14 +168,15 @@ impl Listener {
         }
     }
 
-    fn refuse(&mut self, peer: SocketAddr, limit: LimitReached) {
+    fn refuse(&mut self, peer: Peer, limit: LimitReached) {
         match limit {
             LimitReached::Total => CloseCause::TotalLimit.count(),
             LimitReached::Address => CloseCause::AddressLimit.count(),
             LimitReached::Anonymous => CloseCause::AnonymousLimit.count(),
+            LimitReached::Pace => CloseCause::PaceLimit.count(),
         }
         if let Some(times) = self.refusals.record() {
-            tracing::warn!(times, last = %peer.ip(), ?limit, "connections refused: limit reached");
+            tracing::warn!(times, last = %peer, ?limit, "connections refused: limit reached");
         }
     }
 
@@ -219,7 +210,12 @@ struct ConnectionServer<S> {
 
 impl<S: HttpService> ConnectionServer<S> {
     /// Serves a connection to its end.
-    async fn serve(&self, stream: TcpStream, permit: ConnectionPermit, pending: PendingHandshake) {
+    async fn serve(
+        &self,
+        stream: SocketStream,
+        permit: ConnectionPermit,
+        pending: PendingHandshake,
+    ) {
         let opened = self.handshake(stream, permit.turn(), pending).await;
         let Some((stream, prefix, protocol)) = opened else {
             return;
@@ -262,7 +258,7 @@ impl<S: HttpService> ConnectionServer<S> {
     /// that is not accepted, is evicted, or the server closes.
     async fn handshake(
         &self,
-        stream: TcpStream,
+        stream: SocketStream,
         turn: Instant,
         pending: PendingHandshake,
     ) -> Option<(Stream, Bytes, Protocol)> {
@@ -270,7 +266,9 @@ impl<S: HttpService> ConnectionServer<S> {
         // Boxed: its memory is free again during the long life of the connection.
         let handshake = Box::pin(async {
             sleep_until(turn).await;
-            handshake(stream, self.tls.as_deref()).await
+            let is_tcp = matches!(stream, Either::Left(_));
+            let tls = self.tls.as_deref().filter(|_| is_tcp);
+            handshake(stream, tls).await
         });
         let completed = tokio::select! {
             biased;
@@ -294,15 +292,4 @@ impl<S: HttpService> ConnectionServer<S> {
         CloseCause::HandshakeFailed.count();
         None
     }
-}
-
-/// Disables Nagle's algorithm, and sets up the detection of lost peers.
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
-    sockopt::set_tcp_user_timeout(stream, TCP_USER_TIMEOUT_MS)?;
-    Ok(())
 }

@@ -314,7 +314,9 @@ mod tests {
                 pace: ConnectionPace::UNLIMITED,
             };
             let limiter = ConnectionLimiter::new(limits, Arc::new([]));
-            let permit = limiter.acquire(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+            let permit = limiter
+                .acquire(IpAddr::V4(Ipv4Addr::LOCALHOST).into())
+                .unwrap();
             let connection = Connection::open(permit, &CancellationToken::new());
             let (frames, receiver) = mpsc::unbounded_channel();
             let (guard, _) = connection.begin_call();

@@ -16,6 +16,7 @@
 mod event_poller;
 mod feed;
 mod hub;
+mod look_back;
 mod polling;
 mod project_discovery;
 mod refusal_poller;

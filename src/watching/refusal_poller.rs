@@ -2,26 +2,28 @@ use std::{collections::HashMap, time::Duration};
 
 use chrono::TimeDelta;
 
-use super::{WatchHub, polling::poll_at};
+use super::{WatchHub, look_back::LookBack, polling::poll_at};
 use crate::{
     database::Database,
-    domain::{ProjectId, Refusal, now},
+    domain::{ProjectId, Refusal},
     error::Result,
     repositories::Refusals,
 };
 
-/// How far back each poll looks. Longer than any transaction that records a refused publish, so
-/// that a row that becomes visible late is found too. A new watch begins with those of this time.
-const LOOK_BACK: TimeDelta = TimeDelta::minutes(1);
+/// How long before its transaction begins the time of a refused publish can be. A new watch begins
+/// with those of this time.
+const MARGIN: TimeDelta = TimeDelta::minutes(1);
 
 /// Polls the refused publishes of watched projects, with one statement for all.
 ///
 /// They have no revision, and ids of several replicas are not in the order in which they become
-/// visible. Each poll therefore reads those of the last minute, and the feeds drop known ones.
+/// visible. Each poll therefore reads those of the last minute, and of the time since the oldest
+/// transaction that runs. The feeds drop known ones.
 #[derive(Debug)]
 pub struct RefusalPoller {
     hub: WatchHub,
     refusals: Refusals,
+    recent: LookBack,
 }
 
 impl RefusalPoller {
@@ -30,6 +32,7 @@ impl RefusalPoller {
         Self {
             hub,
             refusals: Refusals::new(database.clone()),
+            recent: LookBack::new(database, MARGIN),
         }
     }
 
@@ -46,11 +49,13 @@ impl RefusalPoller {
     async fn poll(&self) -> Result<()> {
         let feeds = self.hub.feeds_that_want(|options| options.refusals);
         if feeds.is_empty() {
+            self.recent.skip();
             return Ok(());
         }
         let ids: Vec<_> = feeds.keys().copied().collect();
         let mut recent: HashMap<ProjectId, Vec<Refusal>> = HashMap::new();
-        for (id, refusal) in self.refusals.after(&ids, now() - LOOK_BACK).await? {
+        let read = async |since| self.refusals.after(&ids, since).await;
+        for (id, refusal) in self.recent.read(read).await? {
             recent.entry(id).or_default().push(refusal);
         }
         for (id, feed) in feeds {

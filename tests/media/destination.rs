@@ -26,6 +26,11 @@ impl Destination {
         format!("rtmp://{}:1935/open", self.sandbox.host)
     }
 
+    /// The URL that accepts every key and records nothing.
+    pub fn unrecorded_url(&self) -> String {
+        format!("rtmp://{}:1935/unrecorded", self.sandbox.host)
+    }
+
     /// The URL of an application whose name has two parts and a query. It accepts every key.
     pub fn instance_url(&self) -> String {
         format!("rtmp://{}:1935/app/inst?user=a&pass=b", self.sandbox.host)
@@ -79,10 +84,13 @@ impl Destination {
         Ok(longest)
     }
 
-    fn recordings(&self) -> Vec<PathBuf> {
+    /// The recordings, oldest first.
+    pub fn recordings(&self) -> Vec<PathBuf> {
         let folder = fs::read_dir(recordings(&self.sandbox));
         let entries = folder.into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).collect()
+        let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        paths
     }
 }
 
@@ -123,6 +131,9 @@ fn configuration(sandbox: &Sandbox) -> anyhow::Result<String> {
                     record_path {recordings};
                     record_unique on;
                     record_suffix .inst.flv;
+                }}
+                application unrecorded {{
+                    live on;
                 }}
                 application closed {{
                     live on;

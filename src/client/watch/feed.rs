@@ -18,8 +18,8 @@ use crate::{backoff::Backoff, proto::v1 as pb};
 const RECONNECT_BACKOFF: Backoff =
     Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
 
-/// The server sends a heartbeat every 10 seconds by default. After this time without any message
-/// the connection is taken for broken.
+/// The server sends a heartbeat every 10 seconds by default, and never later than the upper bound of
+/// `SLUICE_WATCH_HEARTBEAT`. After this time without any message the connection is taken for broken.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 
 /// The number of earlier refusals that are read at the start and after an interruption.
@@ -155,4 +155,16 @@ fn is_temporary(status: &Status) -> bool {
 /// Nobody receives only after the command has ended.
 async fn send(updates: &Sender<Update>, update: Update) {
     let _ = updates.send(update).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MAX_SILENCE;
+    use crate::config::MAX_WATCH_HEARTBEAT;
+
+    #[test]
+    fn a_healthy_watch_is_never_taken_for_broken() {
+        let interval = humantime::parse_duration(MAX_WATCH_HEARTBEAT).unwrap();
+        assert!(2 * interval < MAX_SILENCE);
+    }
 }

@@ -47,7 +47,12 @@ impl HookServer {
         let control = ControlPlane::new(unused.clone(), None, api_key);
         let rtmp_url = "rtmp://127.0.0.1:1935".to_owned();
         let server = MediaServer::new(kind, Some(unused), rtmp_url, folder.path());
-        let publishers = Publishers::new(control.unwrap(), "node".to_owned(), Default::default());
+        let publishers = Publishers::new(
+            control.unwrap(),
+            "node".to_owned(),
+            Default::default(),
+            tokio::sync::mpsc::channel(1).0,
+        );
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -6,10 +6,11 @@ use super::{
     publishers::Publishers, registry::BeginStep, sanitize, tracked_connection::AcceptedPublish,
 };
 use crate::{
+    domain::Secret,
     edge::{
         control_plane::CALL_TIMEOUT,
         error_class::ErrorClass,
-        publisher::{ConnectionId, PublishError, PublishRequest},
+        publisher::{AcceptedStream, ConnectionId, PublishError, PublishRequest},
     },
     proto::v1::{
         BeginPublishRequest, BeginPublishResponse, ErrorReason, Publisher,
@@ -96,6 +97,11 @@ impl Publishers {
         };
         let answer = self.call_begin_publish(request, &boot_id, deadline).await?;
         let stream = answer.stream.unwrap_or_default();
+        let early = AcceptedStream {
+            stream_id: stream.id.clone(),
+            connection_id: request.id.as_str().to_owned(),
+            play_url: Secret::new(sanitize::play_url(&request.play_url)),
+        };
         let publish = AcceptedPublish {
             stream_id: stream.id,
             epoch: stream.epoch,
@@ -105,6 +111,10 @@ impl Publishers {
         let accepted = self.registry().accept(&request.id, publish, Instant::now());
         if accepted.is_ok() && self.registry().take_over(&request.id) {
             self.inner.disconnect_now.notify_one();
+        }
+        if accepted.is_ok() {
+            // Relays read it later without this.
+            let _ = self.inner.accepted.try_send(early);
         }
         match accepted {
             Ok(true) => self.send_heartbeat(&request.id),

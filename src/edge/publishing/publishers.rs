@@ -5,7 +5,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
-    sync::{Mutex as AsyncMutex, Notify, Semaphore, watch},
+    sync::{Mutex as AsyncMutex, Notify, Semaphore, mpsc, watch},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::{
         control_plane::{CALL_TIMEOUT, ControlPlane},
         error_class::ErrorClass,
         media_meters::MediaMeters,
-        publisher::{ConnectionId, PublishError, PublishRequest},
+        publisher::{AcceptedStream, ConnectionId, PublishError, PublishRequest},
         servers::MediaServer,
     },
     proto::v1::{self, EndPublishRequest, stream_service_client::StreamServiceClient},
@@ -63,6 +63,8 @@ pub(super) struct Inner {
     pub(super) heartbeat_permits: Semaphore,
     /// What relays measure of the media.
     pub(super) media: MediaMeters,
+    /// Tells relays of streams whose publishers were accepted.
+    pub(super) accepted: mpsc::Sender<AcceptedStream>,
 }
 
 /// Whether the media server answers.
@@ -75,7 +77,14 @@ pub(super) struct ServerStatus {
 }
 
 impl Publishers {
-    pub(crate) fn new(control: ControlPlane, node_id: String, outage_grace: Duration) -> Self {
+    /// For the media server of a node. `accepted` is sent each stream whose publisher was
+    /// accepted, unless it is full or closed.
+    pub(crate) fn new(
+        control: ControlPlane,
+        node_id: String,
+        outage_grace: Duration,
+        accepted: mpsc::Sender<AcceptedStream>,
+    ) -> Self {
         let inner = Arc::new(Inner {
             control,
             node_id,
@@ -89,6 +98,7 @@ impl Publishers {
             disconnect_now: Notify::new(),
             heartbeat_permits: Semaphore::new(MAX_HEARTBEATS),
             media: MediaMeters::default(),
+            accepted,
         });
         Self { inner }
     }

@@ -1,5 +1,10 @@
+use std::time::Duration;
+
 use super::{
-    media::InputSource, output::Encryption, relay_failure::max_refusals, upstream::Output,
+    media::InputSource,
+    output::{Encryption, Limits},
+    relay_failure::max_refusals,
+    upstream::Output,
 };
 use crate::{
     domain::{RelayError, Secret},
@@ -8,6 +13,12 @@ use crate::{
 
 /// The shortest part of a key that is redacted: a shorter one occurs by chance.
 const MIN_REDACTED_BYTES: usize = 4;
+
+/// What a relay takes of the capacity if its video is encoded: as many copies take less CPU.
+const ENCODING_COST: i64 = 10;
+
+/// The longest delay of an output.
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// The input and the output of a relay.
 #[derive(Debug, Clone)]
@@ -19,6 +30,10 @@ pub(super) struct Assignment {
     pub(super) output: Output,
     /// With which the media has to be encrypted.
     pub(super) encryption: Encryption,
+    /// How much later than it arrives the media is sent.
+    pub(super) delay: Duration,
+    /// The limits of the video, which is encoded if there are any.
+    pub(super) limits: Limits,
     /// Whether bytes were acknowledged before, within this stream.
     has_progressed: bool,
     /// The number of failed tries in a row before, if the destination refused the last one.
@@ -32,6 +47,16 @@ impl Assignment {
             && self.input == other.input
             && self.output == other.output
             && self.encryption == other.encryption
+            && self.delay == other.delay
+            && self.limits == other.limits
+    }
+
+    /// What it takes of the capacity of the worker.
+    pub(super) fn cost(&self) -> i64 {
+        match self.limits.is_none() {
+            true => 1,
+            false => ENCODING_COST,
+        }
     }
 
     /// Whether a failure with this code is final: a refusal after too many in a row. None is
@@ -72,6 +97,9 @@ impl From<v1::RelayAssignment> for Assignment {
             output_stream_key,
             srt_passphrase,
             srt_pbkeylen,
+            output_delay,
+            max_video_bitrate_kbps,
+            max_height,
         } = assignment;
         // A control plane of an earlier version sends only the joined URL.
         let output = match output_server_url.is_empty() {
@@ -85,6 +113,11 @@ impl From<v1::RelayAssignment> for Assignment {
         let last_code = relay.error.unwrap_or_default().code;
         Self {
             last_refusals: max_refusals(&last_code).map(|_| relay.attempt),
+            delay: delay(output_delay),
+            limits: Limits {
+                video_bitrate_kbps: u32::try_from(max_video_bitrate_kbps).unwrap_or_default(),
+                height: u32::try_from(max_height).unwrap_or_default(),
+            },
             has_progressed: relay.last_progress_time.is_some(),
             destination_id: relay.destination_id,
             input: InputSource {
@@ -99,6 +132,11 @@ impl From<v1::RelayAssignment> for Assignment {
             },
         }
     }
+}
+
+fn delay(output_delay: Option<prost_types::Duration>) -> Duration {
+    let delay = output_delay.and_then(|delay| Duration::try_from(delay).ok());
+    delay.unwrap_or_default().min(MAX_DELAY)
 }
 
 #[cfg(test)]

@@ -125,11 +125,12 @@ impl LeasedRelays {
     /// Updates the metrics of the relays that run.
     pub(super) fn update_metrics(&mut self) {
         let mut counts = HashMap::<RelayState, i64>::new();
-        let mut max_lag_ms = 0;
+        let (mut load, mut max_lag_ms) = (0, 0);
         for relay in self.relays.values_mut() {
             let status = relay.status();
             if !status.is_over() {
                 *counts.entry(status.state).or_default() += 1;
+                load += relay.assignment.cost();
             }
             let sent = status.bytes.saturating_sub(relay.counted_bytes);
             EDGE.relay_bytes.inc_by(sent);
@@ -137,6 +138,7 @@ impl LeasedRelays {
             relay.count_quality(status.quality);
             max_lag_ms = max_lag_ms.max(status.quality.lag_ms);
         }
+        EDGE.relays_load.set(load);
         EDGE.relay_lag.set(max_lag_ms);
         let states = (1..).map_while(|number| RelayState::try_from(number).ok());
         for state in states.filter(|state| !is_over(*state)) {

@@ -79,6 +79,9 @@ fn a_relay_with_another_assignment_waits_for_the_end_of_the_one_before() {
         other(|it| it.output_stream_key.push('2')),
         other(|it| it.srt_passphrase.push('2')),
         other(|it| it.srt_pbkeylen = 32),
+        other(|it| it.max_video_bitrate_kbps = 2_500),
+        other(|it| it.max_height = 720),
+        other(|it| it.output_delay = Some(Duration::from_secs(1).try_into().unwrap())),
         other(|it| it.relay.as_mut().unwrap().stream_id.push('2')),
     ] {
         let (mut leased, relay, now) = one(SECOND);

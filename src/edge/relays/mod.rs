@@ -15,6 +15,8 @@
 //! | `claim` | the ClaimRelays stream, kept open |
 //! | `leased_relays`, `lease_clock` | the relays with their leases, and until when they may run |
 //! | `relay`, `progress`, `status` | the life of one relay, and its reported status |
+//! | `reconnect` | when a lost connection to a destination is replaced at once |
+//! | `early_inputs` | play sessions of streams whose relays are not assigned yet |
 //! | `assignment` | the input and the output of one relay |
 //! | `output` | sends to one destination |
 //! | `media` | one play session per live stream, and its distribution to outputs |
@@ -26,6 +28,7 @@
 mod assignment;
 mod claim;
 mod destination_check;
+mod early_inputs;
 mod lease_clock;
 mod leased_relays;
 #[cfg(test)]
@@ -33,6 +36,7 @@ mod leased_relays_tests;
 mod media;
 mod output;
 mod progress;
+mod reconnect;
 mod relay;
 mod relay_failure;
 mod rtmp;

@@ -15,8 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     assignment::Assignment,
     media::{Input, Inputs},
-    output::{Delivery, DeliveryQuality, PresetFolder, RtmpOutput, Spawner, SrtOutput},
+    output::{
+        Delivery, DeliveryQuality, Encoder, PresetFolder, RtmpOutput, Spawner, SrtOutput, rendition,
+    },
     progress::Progress,
+    reconnect::Reconnect,
     relay_failure::RelayFailure,
     status::RelayStatus,
     upstream::{Address, Certificates, Side, UpstreamError},
@@ -35,7 +38,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time after which a broadcast proves that the destination accepts the key. One that
 /// does not may take a stream for some seconds.
-const PROVEN_BROADCAST: Duration = Duration::from_secs(10);
+pub(super) const PROVEN_BROADCAST: Duration = Duration::from_secs(10);
 
 /// The shortest time between two warnings of a destination that is too slow.
 const SLOW_WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -55,6 +58,15 @@ pub(super) struct RelayContext {
     pub(super) broadcasts: Cache<(String, String), ()>,
     /// Notified when the state of one of them changes.
     pub(super) state_changed: Notify,
+}
+
+impl RelayContext {
+    fn encoder(&self) -> Encoder {
+        Encoder {
+            program: self.ffmpeg.clone(),
+            spawner: self.spawner.clone(),
+        }
+    }
 }
 
 /// A relay from its start to its end.
@@ -108,10 +120,14 @@ impl Relay {
         }
         let address = Address::of_output(&self.assignment.output)
             .map_err(|why| UpstreamError::AddressInvalid(why).failure(Side::Output))?;
-        let input = context.inputs.get(source.clone())?;
+        let mut input = context.inputs.get(source.clone())?;
+        if !self.assignment.limits.is_none() {
+            let encoder = context.encoder();
+            input = Arc::new(rendition(input, self.assignment.limits, encoder));
+        }
         let delivery = Delivery::default();
         let mut observation = Observation::new(&input, &delivery);
-        let mut sending = pin!(self.send_to(&address, &input, &delivery, context));
+        let mut sending = pin!(self.keep_sending(&address, &input, &delivery, context));
         loop {
             tokio::select! {
                 biased;
@@ -128,7 +144,34 @@ impl Relay {
         timeout(STOP_TIMEOUT, sending).await.unwrap_or(Ok(()))
     }
 
-    /// Sends to the destination until it is stopped or fails.
+    /// Sends to the destination until it is stopped or fails. A connection that has proved itself
+    /// is replaced at once if it is lost: a claim would take more than a second.
+    async fn keep_sending(
+        &self,
+        address: &Address,
+        input: &Input,
+        delivery: &Delivery,
+        context: &RelayContext,
+    ) -> Result<(), RelayFailure> {
+        let mut reconnect = Reconnect::default();
+        loop {
+            let connection = reconnect.begin(delivery.bytes());
+            let sent = self.send_to(address, input, delivery, context).await;
+            let Err(failure) = sent else { return Ok(()) };
+            if self.status.borrow().state == RelayState::Stalled {
+                // Its owner has to see why.
+                return Err(failure);
+            }
+            let now = Instant::now();
+            let delay = reconnect.after(connection, failure, delivery.bytes(), now)?;
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                () = sleep(delay) => {}
+            }
+        }
+    }
+
+    /// Sends to the destination until it is stopped, or its connection fails.
     async fn send_to(
         &self,
         address: &Address,
@@ -147,6 +190,7 @@ impl Relay {
                     policy: &context.policy,
                     certificates: &context.certificates,
                     input,
+                    delay: self.assignment.delay,
                     delivery,
                 };
                 output.run(&self.stop).await
@@ -160,6 +204,7 @@ impl Relay {
                     spawner: &context.spawner,
                     presets: &context.presets,
                     input,
+                    delay: self.assignment.delay,
                     delivery,
                 };
                 output.run(&self.stop).await
@@ -225,7 +270,10 @@ impl<'a> Observation<'a> {
         if let Some(failure) = self.input.codec_failure() {
             return Err(failure);
         }
-        if self.progress.has_stopped(context.patience, now) {
+        if self
+            .progress
+            .has_stopped(context.patience + relay.assignment.delay, now)
+        {
             let no_progress = || RelayFailure::no_progress(self.delivery.is_waiting());
             return Err(self.input.failure().unwrap_or_else(no_progress));
         }

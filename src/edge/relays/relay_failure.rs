@@ -46,6 +46,21 @@ impl RelayFailure {
         Self::new("ENCRYPTION_UNSUPPORTED", Fatal, message)
     }
 
+    /// Whether a destination that had accepted the stream is gone.
+    pub(super) fn is_loss(&self) -> bool {
+        self.code == "DESTINATION_LOST" && !self.is_fatal()
+    }
+
+    pub(super) fn is_fatal(&self) -> bool {
+        self.severity == Fatal
+    }
+
+    /// This failure, after which another try failed too.
+    pub(super) fn and_then(mut self, next: &Self) -> Self {
+        self.message = format!("{}; connecting again: {}", self.message, next.message);
+        self
+    }
+
     /// The task of the relay ended without a status.
     pub(super) fn crashed() -> Self {
         let message = "the relay has crashed in the edge";

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{
     claim::{claim_relays, replace_worker_id},
     destination_check,
+    early_inputs::play_early,
     leased_relays::LeasedRelays,
     media::Inputs,
     output::{PresetFolder, Spawner},
@@ -29,6 +30,7 @@ use crate::{
     edge::{
         control_plane::{CALL_TIMEOUT, ControlPlane},
         media_meters::MediaMeters,
+        publisher::AcceptedStream,
     },
     proto::v1::{
         ClaimRelaysRequest, ClaimRelaysResponse, DestinationCheck, RelayReport,
@@ -79,13 +81,15 @@ type ReportOutcome = (Vec<RelayReport>, Result<ReportRelaysResponse, Status>);
 
 /// Claims relays of a media server and runs them until `shutdown`; then stops them and
 /// returns their leases. `rtmps` destinations are verified with `authorities` beside those of
-/// the platform. What is measured of the media is added to `meters`.
+/// the platform. What is measured of the media is added to `meters`. `accepted` are the streams
+/// whose publishers were accepted.
 pub(crate) async fn run(
     control: ControlPlane,
     node_id: String,
     config: EdgeConfig,
     authorities: Vec<CertificateDer<'static>>,
     meters: MediaMeters,
+    accepted: mpsc::Receiver<AcceptedStream>,
     shutdown: CancellationToken,
 ) {
     let capacity = config.relay_capacity;
@@ -111,12 +115,14 @@ pub(crate) async fn run(
     };
     let is_back = Arc::clone(&worker.is_back);
     let claiming = claim_relays(worker.control.clone(), request, sender, is_back);
+    let playing = play_early(accepted, Arc::clone(&worker.context));
 
     // The shutdown drops the claim, so that returned relays are not assigned here again.
     tokio::select! {
         biased;
         () = shutdown.cancelled() => {}
         () = claiming => {}
+        never = playing => match never {},
         () = worker.run(&mut messages) => {}
     }
     // Leases in unread messages have to be returned too.
@@ -141,7 +147,7 @@ fn context(
         broadcasts: Cache::new(MAX_BROADCASTS),
         state_changed: Notify::new(),
         ffmpeg: config.ffmpeg,
-        patience: config.relay_patience,
+        patience: config.relay_progress_timeout,
     })
 }
 

@@ -15,6 +15,10 @@ const MAX_ABSENCE: Duration = Duration::from_secs(30);
 /// The most publishes of one connection; nginx allows one at a time.
 const MAX_PUBLISHES_PER_CLIENT: usize = 4;
 
+/// The most connections that are known. While `/stat` cannot be read, the one that was seen first is
+/// removed for a new one.
+const MAX_CONNECTIONS: usize = 10_000;
+
 /// The prefix of all public names; no stream key has it.
 const PREFIX: &str = "p_";
 
@@ -46,6 +50,15 @@ impl NginxConnections {
     pub(super) fn begin(&self, client: u64) -> Option<NginxPublish> {
         let publish = NginxPublish::new(client, Some(PublicName::generate()))?;
         let mut clients = self.clients.lock();
+        if clients.len() >= MAX_CONNECTIONS && !clients.contains_key(&client) {
+            let last_seen = |publishes: &VecDeque<(_, Instant)>| {
+                publishes.iter().map(|(_, last_seen)| *last_seen).max()
+            };
+            let by_age = clients.iter().map(|(id, one)| (last_seen(one), *id));
+            if let Some((_, oldest)) = by_age.min() {
+                clients.remove(&oldest);
+            }
+        }
         let publishes = clients.entry(client).or_default();
         if publishes.len() >= MAX_PUBLISHES_PER_CLIENT {
             return None;
@@ -151,7 +164,7 @@ impl fmt::Display for PublicName {
 
 #[cfg(test)]
 mod tests {
-    use super::{NginxConnections, PublicName};
+    use super::{MAX_CONNECTIONS, NginxConnections, PublicName};
     use crate::{domain::StreamKey, edge::servers::nginx_stat::StatStream, proto::v1::StreamStats};
 
     fn stream(client: u64, name: &str) -> StatStream {
@@ -229,6 +242,18 @@ mod tests {
         let connections = NginxConnections::default();
         let begun = (0..10).filter_map(|_| connections.begin(54));
         assert_eq!(begun.count(), 4);
+    }
+
+    #[test]
+    fn the_number_of_known_connections_is_limited_and_the_oldest_goes_first() {
+        let connections = NginxConnections::default();
+        for client in 0..=MAX_CONNECTIONS as u64 {
+            connections.begin(client).unwrap();
+        }
+
+        assert_eq!(connections.clients.lock().len(), MAX_CONNECTIONS);
+        assert_eq!(connections.find(0), None);
+        assert!(connections.find(1).is_some());
     }
 
     #[test]

@@ -26,6 +26,10 @@ const MAX_PAGES: usize = 20;
 /// The time without a hook or list entry after which a connection is removed.
 const MAX_ABSENCE: Duration = Duration::from_secs(30);
 
+/// The most connections that are known: as many as SRS lists. While its list cannot be read, the
+/// one that was seen first is removed for a new one.
+const MAX_CONNECTIONS: usize = MAX_PAGES * PAGE_SIZE;
+
 /// A client of SRS 5 and later.
 #[derive(Debug)]
 pub(crate) struct Srs {
@@ -78,7 +82,7 @@ impl Srs {
         if !boot.id.is_empty() && boot.id != boot_id {
             return None;
         }
-        let publishes = boot.clients.entry(client.to_owned()).or_default();
+        let publishes = boot.publishes_of(client);
         publishes.has_ended = true;
         publishes.current_id(client)
     }
@@ -207,9 +211,19 @@ impl Boot {
 
     /// The publishes of a connection that a hook or the list has now.
     fn see(&mut self, client: &str) -> &mut ClientPublishes {
-        let publishes = self.clients.entry(client.to_owned()).or_default();
+        let publishes = self.publishes_of(client);
         publishes.last_seen = Instant::now();
         publishes
+    }
+
+    fn publishes_of(&mut self, client: &str) -> &mut ClientPublishes {
+        if self.clients.len() >= MAX_CONNECTIONS && !self.clients.contains_key(client) {
+            let by_age = self.clients.iter().map(|(id, one)| (one.last_seen, id));
+            if let Some(oldest) = by_age.min().map(|(_, id)| id.clone()) {
+                self.clients.remove(&oldest);
+            }
+        }
+        self.clients.entry(client.to_owned()).or_default()
     }
 }
 
@@ -230,5 +244,23 @@ impl Default for ClientPublishes {
             has_ended: false,
             last_seen: Instant::now(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Boot, MAX_CONNECTIONS};
+
+    #[test]
+    fn the_number_of_known_connections_is_limited_and_the_oldest_goes_first() {
+        let mut boot = Boot::default();
+        for number in 0..=MAX_CONNECTIONS {
+            boot.see(&number.to_string()).has_ended = true;
+        }
+
+        assert_eq!(boot.clients.len(), MAX_CONNECTIONS);
+        assert!(!boot.clients.contains_key("0"));
+        assert!(boot.see("1").has_ended, "a known connection removes none");
+        assert_eq!(boot.clients.len(), MAX_CONNECTIONS);
     }
 }

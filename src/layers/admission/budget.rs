@@ -71,6 +71,11 @@ impl Budget {
         }
     }
 
+    /// Whether there is anything left for callers like this one.
+    pub fn has_room(&self, is_machine: bool) -> bool {
+        self.used.load(Ordering::Relaxed) < self.total_for(is_machine)
+    }
+
     /// Takes an amount, or nothing if the total, or a share without its headroom, would be
     /// exceeded.
     pub fn take(&self, holder: &Holder, amount: usize) -> Result<Keys, Exceeded> {
@@ -100,10 +105,7 @@ impl Budget {
                 return Err(Exceeded(key.kind()));
             }
         }
-        let limit = match is_machine {
-            true => self.shares.total,
-            false => Shares::unreserved(self.shares.total),
-        };
+        let limit = self.total_for(is_machine);
         let used = self.used.fetch_add(amount, Ordering::Relaxed);
         if used.saturating_add(amount) > limit {
             self.used.fetch_sub(amount, Ordering::Relaxed);
@@ -119,6 +121,13 @@ impl Budget {
         self.release_keys(keys, amount);
         self.used.fetch_sub(amount, Ordering::Relaxed);
         self.gauge.sub(to_i64(amount));
+    }
+
+    fn total_for(&self, is_machine: bool) -> usize {
+        match is_machine {
+            true => self.shares.total,
+            false => Shares::unreserved(self.shares.total),
+        }
     }
 
     fn share_of(&self, key: Key) -> usize {

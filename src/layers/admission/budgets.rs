@@ -1,10 +1,4 @@
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -31,6 +25,9 @@ const CONNECTION_STREAMS: usize = 16;
 const ADDRESS_FRACTION: usize = 8;
 const CONNECTION_FRACTION: usize = 4;
 const MIN_SHARE: usize = 16;
+
+/// An address and a caller have a quarter of the calls.
+const CALLS_FRACTION: usize = 4;
 
 /// An address and a caller have a quarter of the memory, a connection an eighth.
 const MEMORY_FRACTION: usize = 4;
@@ -73,8 +70,7 @@ pub struct Budgets(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    running: AtomicUsize,
-    max_calls: usize,
+    calls: Budget,
     incomplete: Budget,
     streams: Budget,
     memory: Budget,
@@ -83,6 +79,7 @@ struct State {
 /// A budget with shares.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Resource {
+    Calls,
     Incomplete,
     Streams,
     Memory,
@@ -91,10 +88,14 @@ pub(super) enum Resource {
 impl Budgets {
     /// Unused budgets.
     pub fn new(limits: BudgetLimits) -> Self {
-        SERVER
-            .calls_limit
-            .set(i64::try_from(limits.calls).unwrap_or(i64::MAX));
         let share = |total: usize, fraction: usize| (total / fraction).max(MIN_SHARE).min(total);
+        let calls = Shares {
+            total: limits.calls,
+            connection: limits.calls,
+            address: share(limits.calls, CALLS_FRACTION),
+            caller: share(limits.calls, CALLS_FRACTION),
+            headroom_fraction: 0,
+        };
         let incomplete = (INCOMPLETE_PER_CALL * limits.calls).max(MIN_INCOMPLETE);
         let incomplete_of_address = share(incomplete, ADDRESS_FRACTION);
         let incomplete = Shares {
@@ -120,11 +121,15 @@ impl Budgets {
             headroom_fraction: MEMORY_HEADROOM_FRACTION,
         };
         let server = &*SERVER;
-        let resources = [Resource::Incomplete, Resource::Streams, Resource::Memory];
-        server.register_limits("calls", &resources.map(Resource::name));
+        let resources = [
+            Resource::Calls,
+            Resource::Incomplete,
+            Resource::Streams,
+            Resource::Memory,
+        ];
+        server.register_limits(&resources.map(Resource::name));
         Self(Arc::new(State {
-            running: AtomicUsize::new(0),
-            max_calls: limits.calls,
+            calls: Budget::new(calls, &server.calls, &server.calls_limit),
             incomplete: Budget::new(incomplete, &server.incomplete, &server.incomplete_limit),
             streams: Budget::new(streams, &server.open_streams, &server.open_streams_limit),
             memory: Budget::new(memory, &server.memory_held, &server.memory_held_limit),
@@ -133,21 +138,10 @@ impl Budgets {
 
     /// Fails if no call of this holder could run now.
     pub(super) fn check_calls(&self, holder: &Holder) -> Result<()> {
-        match self.0.running.load(Ordering::Relaxed) < self.0.max_calls_of(holder) {
+        match self.0.calls.has_room(holder.is_machine()) {
             true => Ok(()),
-            false => Err(refused("calls", Exceeded::TOTAL)),
+            false => Err(refused(Resource::Calls.name(), Exceeded::TOTAL)),
         }
-    }
-
-    /// Begins to run a call.
-    pub(super) fn begin_call(&self, holder: &Holder) -> Result<CallPermit> {
-        let running = self.0.running.fetch_add(1, Ordering::Relaxed);
-        if running >= self.0.max_calls_of(holder) {
-            self.0.running.fetch_sub(1, Ordering::Relaxed);
-            return Err(refused("calls", Exceeded::TOTAL));
-        }
-        SERVER.calls.inc();
-        Ok(CallPermit(self.clone()))
     }
 
     /// Counts a request as incomplete.
@@ -217,9 +211,9 @@ fn exceeded(resource: Resource, exceeded: Exceeded, holder: &Holder) -> Error {
 }
 
 fn record_violation(resource: Resource, exceeded: Exceeded, holder: &Holder) {
-    let is_memory = matches!(resource, Resource::Memory);
-    // An address with many honest callers may use up its memory.
-    if exceeded.0 == "connection" || exceeded.0 == "address" && !is_memory {
+    // An address with many honest callers may use up its calls and its memory.
+    let is_of_callers = matches!(resource, Resource::Calls | Resource::Memory);
+    if exceeded.0 == "connection" || exceeded.0 == "address" && !is_of_callers {
         holder.record_violation();
     }
 }
@@ -239,16 +233,9 @@ fn refused(limit: &'static str, exceeded: Exceeded) -> Error {
 }
 
 impl State {
-    /// The number of running calls at which a call of this holder is refused.
-    fn max_calls_of(&self, holder: &Holder) -> usize {
-        match holder.is_machine() {
-            true => self.max_calls,
-            false => Shares::unreserved(self.max_calls),
-        }
-    }
-
     fn budget(&self, resource: Resource) -> &Budget {
         match resource {
+            Resource::Calls => &self.calls,
             Resource::Incomplete => &self.incomplete,
             Resource::Streams => &self.streams,
             Resource::Memory => &self.memory,
@@ -260,21 +247,11 @@ impl Resource {
     /// The name in metrics and in the log.
     fn name(self) -> &'static str {
         match self {
+            Self::Calls => "calls",
             Self::Incomplete => "incomplete_requests",
             Self::Streams => "streams",
             Self::Memory => "memory",
         }
-    }
-}
-
-/// The permit of a running call, given back when dropped.
-#[derive(Debug)]
-pub(super) struct CallPermit(Budgets);
-
-impl Drop for CallPermit {
-    fn drop(&mut self) {
-        self.0.0.running.fetch_sub(1, Ordering::Relaxed);
-        SERVER.calls.dec();
     }
 }
 

@@ -2,8 +2,9 @@ use uuid::Uuid;
 
 use crate::{
     auth::{Caller, Subject},
+    database::Requester,
     domain::PeerAddress,
-    transport::Connection,
+    transport::{Connection, Peer},
 };
 
 /// Whose shares of the budgets a call uses.
@@ -11,7 +12,8 @@ use crate::{
 pub(super) struct Holder {
     /// `None` for a connection of a trusted proxy, which carries the calls of many callers.
     connection: Option<Connection>,
-    address: Option<PeerAddress>,
+    /// `None` only for a request without a connection.
+    address: Option<Peer>,
     caller: Option<Uuid>,
     is_machine: bool,
 }
@@ -21,8 +23,8 @@ pub(super) struct Holder {
 pub(super) enum Key {
     /// A connection, by its id.
     Connection(usize),
-    /// A peer address, or the network that counts as one.
-    Address(PeerAddress),
+    /// A peer address, or the network that counts as one; the Unix sockets together count as one.
+    Address(Peer),
     /// A user or an API key.
     Caller(Uuid),
 }
@@ -34,11 +36,14 @@ impl Holder {
     /// The holder of a request whose caller is not known yet.
     pub fn of(extensions: &http::Extensions) -> Self {
         let connection = extensions.get::<Connection>();
+        let address = extensions.get::<PeerAddress>().copied();
+        // It is missing if the peer has none.
+        let peer = address.map(Peer::Address);
+        let peer = peer.or_else(|| connection.map(|_| Peer::UnixSocket));
         let connection = connection.filter(|connection| !connection.is_of_trusted_proxy());
-        let address = extensions.get::<PeerAddress>();
         Self {
             connection: connection.cloned(),
-            address: address.map(|address| address.network()),
+            address: peer.map(Peer::network),
             caller: None,
             is_machine: false,
         }
@@ -63,6 +68,15 @@ impl Holder {
     /// Whether it may use what is reserved for media servers and relay workers.
     pub fn is_machine(&self) -> bool {
         self.is_machine
+    }
+
+    /// For whom the call uses the database; `None` for media servers and relay workers.
+    pub fn requester(&self) -> Option<Requester> {
+        if self.is_machine {
+            return None;
+        }
+        let caller = self.caller.map(Requester::Caller);
+        caller.or(self.address.map(Requester::Peer))
     }
 
     /// Those whose shares it uses; none for media servers and relay workers.

@@ -13,12 +13,14 @@ use tower::{BoxError, Service};
 
 use super::{
     accounted_body::{AccountedBody, StreamAccount, held},
-    budgets::{Budgets, CallPermit, Resource, Share},
+    budgets::{Budgets, Resource, Share},
     call_limits,
     holder::Holder,
     receive::{CALL_MEMORY, CallBody, Conversation, Received, Receiver, drain, poll_once},
 };
-use crate::{auth::CallAuthorization, error::Error, layers::method_info::MethodInfo};
+use crate::{
+    auth::CallAuthorization, database::Requester, error::Error, layers::method_info::MethodInfo,
+};
 
 /// The gRPC header for the compression of a request.
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -93,7 +95,7 @@ struct Call {
 /// What an admitted call holds.
 struct Admitted {
     received: Received,
-    permit: Option<CallPermit>,
+    permit: Option<Share>,
     /// The share of a stream without a caller.
     slot: Option<Share>,
 }
@@ -154,7 +156,8 @@ impl Call {
             false => Either::Left(Full::new(bytes)),
             true => Either::Right(Conversation::new(body, bytes, frames)),
         };
-        let response = inner.call(Request::from_parts(head, body)).await?;
+        let call = inner.call(Request::from_parts(head, body));
+        let response = Requester::scope(self.holder.requester(), call).await?;
         drop(admitted.permit);
         if is_decoding_error(&response) {
             return Ok(Refusal::from(Error::RequestMalformed).into_response());
@@ -187,8 +190,8 @@ impl Call {
         let slot = is_anonymous_stream.then(take_slot).transpose()?;
         // A health check is answered at once, and never waits.
         let needs_permit = method.is_sluice || method.is_stream;
-        let begin = || self.budgets.begin_call(&self.holder);
-        let permit = needs_permit.then(begin).transpose()?;
+        let take_permit = || self.budgets.take(Resource::Calls, &self.holder, 1);
+        let permit = needs_permit.then(take_permit).transpose()?;
         Ok(Admitted {
             received,
             permit,

@@ -104,12 +104,25 @@ impl MailTokens {
         .ok_or(Error::MailTokenInvalid)
     }
 
-    /// Consumes a token: the address of its message is verified.
-    pub async fn verify_email(&self, hash: &[u8], audit: &AuditContext, now: Time) -> Result<()> {
+    /// Consumes a token of a user: the address of its message is verified.
+    ///
+    /// The user is the one who is signed in. So it proves that one person has both the account and
+    /// the mailbox: a token in the mailbox of somebody else does not.
+    pub async fn verify_email(
+        &self,
+        user: UserId,
+        hash: &[u8],
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<()> {
         self.database
             .transaction(|mut tx| async move {
                 let (user_id, email_key) =
                     consume(&mut tx, EmailKind::EmailVerification, hash, now).await?;
+                if user_id != user {
+                    return Err(Error::MailTokenInvalid);
+                }
+                session_rows::require_active(&mut tx, audit).await?;
                 let verified = rows_affected!(
                     tx,
                     "update users
@@ -121,8 +134,7 @@ impl MailTokens {
                     return Err(Error::MailTokenInvalid);
                 }
                 delete_all(&mut tx, user_id, Some(EmailKind::EmailVerification)).await?;
-                let audit = audit.clone().with_user(user_id);
-                audit_log::record(&mut tx, &audit, now).await?;
+                audit_log::record(&mut tx, audit, now).await?;
                 tx.commit(()).await
             })
             .await

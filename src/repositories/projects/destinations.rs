@@ -6,7 +6,7 @@ use crate::{
     database::{Database, Transaction},
     domain::{
         AuditContext, Change, Destination, DestinationId, ListFilter, Page, Platform, ProjectId,
-        Tenant, Time,
+        StreamDelay, Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -26,7 +26,7 @@ macro_rules! destination_columns {
             $crate::repositories::sql::columns!(
                 $prefix:
                 id, project_id, platform, name, url, stream_key_hint, enabled, srt_pbkeylen,
-                create_time, update_time
+                delay_ms, max_video_bitrate_kbps, max_height, create_time, update_time
             ),
             ", ",
             $prefix,
@@ -66,6 +66,12 @@ pub struct SealedDestination {
     pub srt_passphrase: SealedChange,
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
     pub srt_pbkeylen: i32,
+    /// How much later the media is sent.
+    pub delay: StreamDelay,
+    /// The most bits of video in a second, in thousands; 0 means no limit.
+    pub max_video_bitrate_kbps: i32,
+    /// The greatest height of the picture in pixels; 0 means no limit.
+    pub max_height: i32,
 }
 
 /// A sealed value to be written.
@@ -158,8 +164,10 @@ impl Destinations {
                         "insert into destinations
                              (id, project_id, platform, name, url, stream_key_sealed,
                               stream_key_hint, enabled, srt_passphrase_sealed, srt_pbkeylen,
-                              create_time, update_time)
-                         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+                              delay_ms, max_video_bitrate_kbps, max_height, create_time,
+                              update_time)
+                         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+                                 $14)
                          returning ",
                         destination_columns!(""),
                     ),
@@ -174,6 +182,9 @@ impl Destinations {
                         !destination.disabled,
                         destination.srt_passphrase.value(),
                         destination.srt_pbkeylen,
+                        destination.delay.as_millis(),
+                        destination.max_video_bitrate_kbps,
+                        destination.max_height,
                         now
                     ]
                 )?;
@@ -304,7 +315,8 @@ impl Destinations {
                              stream_key_hint = $7, enabled = $8, update_time = $9,
                              srt_passphrase_sealed =
                                  case when $10 then srt_passphrase_sealed else $11 end,
-                             srt_pbkeylen = $12
+                             srt_pbkeylen = $12, delay_ms = $13, max_video_bitrate_kbps = $14,
+                             max_height = $15
                          where id = $1 and update_time = $2 and delete_time is null
                          returning ",
                         destination_columns!(""),
@@ -321,7 +333,10 @@ impl Destinations {
                         now,
                         destination.srt_passphrase == SealedChange::Keep,
                         destination.srt_passphrase.value(),
-                        destination.srt_pbkeylen
+                        destination.srt_pbkeylen,
+                        destination.delay.as_millis(),
+                        destination.max_video_bitrate_kbps,
+                        destination.max_height
                     ]
                 )?
                 .ok_or(Error::ConcurrentChange)?;
@@ -393,16 +408,18 @@ impl Destinations {
     }
 }
 
-/// Whether a change makes running relays wrong: of the address, key or encryption.
+/// Whether a change makes running relays wrong: of the address, key, encryption, delay or limits.
 async fn is_redirected(tx: &mut Transaction, after: &SealedDestination) -> Result<bool> {
-    let before: Option<(String, bool, i32)> = fetch_optional!(
+    let before: Option<(String, bool, i32, i32, i32, i32)> = fetch_optional!(
         tx,
-        "select url, srt_passphrase_sealed is not null, srt_pbkeylen
+        "select url, srt_passphrase_sealed is not null, srt_pbkeylen, delay_ms,
+                max_video_bitrate_kbps, max_height
          from destinations
          where id = $1 and delete_time is null",
         [after.id]
     )?;
-    let (url, is_encrypted, pbkeylen) = before.ok_or(Error::ConcurrentChange)?;
+    let (url, is_encrypted, pbkeylen, delay_ms, kbps, height) =
+        before.ok_or(Error::ConcurrentChange)?;
     let changes_passphrase = match after.srt_passphrase {
         SealedChange::Keep => false,
         SealedChange::Clear => is_encrypted,
@@ -411,7 +428,13 @@ async fn is_redirected(tx: &mut Transaction, after: &SealedDestination) -> Resul
     Ok(after.stream_key_sealed.is_some()
         || changes_passphrase
         || url != after.url
-        || pbkeylen != after.srt_pbkeylen)
+        || [pbkeylen, delay_ms, kbps, height]
+            != [
+                after.srt_pbkeylen,
+                after.delay.as_millis(),
+                after.max_video_bitrate_kbps,
+                after.max_height,
+            ])
 }
 
 /// Writes the event of a created or changed destination.
@@ -428,8 +451,9 @@ pub(super) async fn record(
 impl_from_row!(
     Destination:
     id, project_id, platform, url, stream_key_hint, has_srt_passphrase, srt_pbkeylen,
-    create_time, update_time;
+    max_video_bitrate_kbps, max_height, create_time, update_time;
     |row|
     display_name: row.try_get("name")?,
     disabled: !row.try_get::<bool, _>("enabled")?,
+    delay: StreamDelay::from_millis(row.try_get("delay_ms")?),
 );

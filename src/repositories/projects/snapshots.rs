@@ -88,7 +88,8 @@ macro_rules! destination_json {
             json_value!($engine boolean "d.srt_passphrase_sealed is not null"),
             ", ",
             json_columns!(
-                "d.": platform, name, url, stream_key_hint, srt_pbkeylen, create_time,
+                "d.": platform, name, url, stream_key_hint, srt_pbkeylen, delay_ms,
+                max_video_bitrate_kbps, max_height, create_time,
                 update_time
             ),
             ")"

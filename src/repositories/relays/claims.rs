@@ -13,7 +13,8 @@ use super::rows::{load, record, store};
 use crate::{
     database::{Database, Pools, Transaction},
     domain::{
-        DestinationId, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamId, StreamState, Time,
+        DestinationId, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamDelay, StreamId,
+        StreamState, Time,
     },
     error::Result,
 };
@@ -35,7 +36,8 @@ pub struct ClaimingWorker {
     pub worker_id: String,
     /// The media server whose streams the worker relays. Empty means any.
     pub node_id: String,
-    /// The maximum number of relays that the worker runs concurrently.
+    /// The maximum number of relays that the worker runs concurrently. One with a rendition
+    /// counts as ten.
     pub capacity: i64,
 }
 
@@ -56,6 +58,12 @@ pub struct ClaimedRelay {
     pub srt_passphrase_sealed: Option<Vec<u8>>,
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
     pub srt_pbkeylen: i32,
+    /// How much later the media is sent.
+    pub delay: StreamDelay,
+    /// The most bits of video in a second, in thousands; 0 means no limit.
+    pub max_video_bitrate_kbps: i32,
+    /// The greatest height of the picture in pixels; 0 means no limit.
+    pub max_height: i32,
 }
 
 /// A lease that a worker holds.
@@ -82,6 +90,11 @@ struct RelayEndpoints {
     stream_key_sealed: Vec<u8>,
     srt_passphrase_sealed: Option<Vec<u8>>,
     srt_pbkeylen: i32,
+    delay_ms: i32,
+    max_video_bitrate_kbps: i32,
+    max_height: i32,
+    /// What it takes of the capacity of a worker.
+    cost: i64,
     /// Whether another lease for the destination exists.
     is_busy: bool,
 }
@@ -98,7 +111,45 @@ macro_rules! claimable {
     };
 }
 
-/// Selects at most `$3` relays that can be claimed.
+/// What a relay to a destination `d` takes of the capacity of a worker. An encoder takes much
+/// more than a copy.
+macro_rules! destination_cost {
+    () => {
+        "cast(case when d.max_video_bitrate_kbps > 0 or d.max_height > 0 then 10 else 1 end
+              as bigint)"
+    };
+}
+
+/// The same for a relay. The destination is looked up and not joined, so that no plan reads
+/// all destinations.
+macro_rules! relay_cost {
+    ($relay:literal) => {
+        concat!(
+            "(select ",
+            destination_cost!(),
+            " from destinations d where d.id = ",
+            $relay,
+            ".destination_id)"
+        )
+    };
+}
+
+/// What the relays of a worker `$worker` take of its capacity.
+macro_rules! used_capacity {
+    ($worker:literal) => {
+        concat!(
+            "(select cast(coalesce(sum(",
+            relay_cost!("h"),
+            "), 0) as bigint)
+              from relays h
+              where h.worker_id = ",
+            $worker,
+            ")"
+        )
+    };
+}
+
+/// Selects at most `$3` relays that can be claimed, each of which costs at most `$4`.
 macro_rules! select_candidates {
     ($join:literal) => {
         concat!(
@@ -108,7 +159,10 @@ macro_rules! select_candidates {
             $join,
             " where ",
             claimable!(),
-            " order by r.ready_time, r.stream_id, r.destination_id
+            " and ",
+            relay_cost!("r"),
+            " <= $4
+             order by r.ready_time, r.stream_id, r.destination_id
              limit $3"
         )
     };
@@ -139,11 +193,12 @@ impl RelayLeases {
         }
         self.database
             .transaction(|mut tx| async move {
-                let capacity = remaining_capacity(&mut tx, claimant).await?;
+                let mut capacity = remaining_capacity(&mut tx, claimant).await?;
                 let mut claimed = Vec::new();
                 let candidates = self.lock_candidates(&mut tx, claimant, capacity, now);
                 for candidate in candidates.await? {
-                    let relay = self.claim_candidate(&mut tx, claimant, candidate, now);
+                    let relay =
+                        self.claim_candidate(&mut tx, claimant, candidate, &mut capacity, now);
                     claimed.extend(relay.await?);
                 }
 
@@ -168,7 +223,11 @@ impl RelayLeases {
                  join streams s on s.id = r.stream_id
                  where ",
                 claimable!(),
-                " and (select count(*) from relays h where h.worker_id = $3) < $4
+                " and ",
+                relay_cost!("r"),
+                " + ",
+                used_capacity!("$3"),
+                " <= $4
                  limit 1",
             ),
             [
@@ -185,9 +244,10 @@ impl RelayLeases {
         &self,
         tx: &mut Transaction,
         claimant: &ClaimingWorker,
-        limit: i64,
+        capacity: i64,
         now: Time,
     ) -> Result<Vec<(StreamId, DestinationId)>> {
+        let limit = capacity.min(MAX_CLAIMS_PER_TRANSACTION);
         let sql = match &self.database.pools {
             Pools::Postgres { .. } => {
                 concat!(
@@ -197,36 +257,50 @@ impl RelayLeases {
             }
             Pools::Sqlite { .. } => select_candidates!(""),
         };
-        fetch_all!(tx, sql, [now, &claimant.node_id, limit])
+        fetch_all!(tx, sql, [now, &claimant.node_id, limit, capacity])
     }
 
-    /// Claims a relay if it is still claimable under the lock of its project.
+    /// Claims a relay if it is still claimable under the lock of its project, and takes what it
+    /// costs from the capacity.
     async fn claim_candidate(
         &self,
         tx: &mut Transaction,
         claimant: &ClaimingWorker,
         (stream_id, destination_id): (StreamId, DestinationId),
+        capacity: &mut i64,
         now: Time,
     ) -> Result<Option<ClaimedRelay>> {
         let Some(mut relay) = load(tx, stream_id, destination_id).await? else {
             return Ok(None);
         };
-        let endpoints: RelayEndpoints = fetch_one!(
+        // The purge of a deleted destination locks no project.
+        let endpoints: Option<RelayEndpoints> = fetch_optional!(
             tx,
-            "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
-                    d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen,
-                    exists (
-                        select 1 from relays b
-                        where b.destination_id = d.id and b.lease_id is not null) as is_busy
-             from streams s, destinations d
-             where s.id = $1 and d.id = $2",
+            concat!(
+                "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
+                        d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen,
+                        d.delay_ms, d.max_video_bitrate_kbps, d.max_height, ",
+                destination_cost!(),
+                " as cost,
+                        exists (
+                            select 1 from relays b
+                            where b.destination_id = d.id and b.lease_id is not null) as is_busy
+                 from streams s, destinations d
+                 where s.id = $1 and d.id = $2",
+            ),
             [stream_id, destination_id]
         )?;
+        let Some(endpoints) = endpoints else {
+            return Ok(None);
+        };
         let is_on_node = claimant.node_id.is_empty() || endpoints.node_id == claimant.node_id;
         let is_live = endpoints.state == StreamState::Live;
-        if !relay.is_claimable(now) || !is_on_node || !is_live || endpoints.is_busy {
+        let is_too_large = endpoints.cost > *capacity;
+        if !relay.is_claimable(now) || !is_on_node || !is_live || endpoints.is_busy || is_too_large
+        {
             return Ok(None);
         }
+        *capacity -= endpoints.cost;
 
         relay.claim(&claimant.worker_id, self.times, now);
         store(tx, &relay).await?;
@@ -242,6 +316,9 @@ impl RelayLeases {
             stream_key_sealed: endpoints.stream_key_sealed,
             srt_passphrase_sealed: endpoints.srt_passphrase_sealed,
             srt_pbkeylen: endpoints.srt_pbkeylen,
+            delay: StreamDelay::from_millis(endpoints.delay_ms),
+            max_video_bitrate_kbps: endpoints.max_video_bitrate_kbps,
+            max_height: endpoints.max_height,
         }))
     }
 }
@@ -261,8 +338,8 @@ async fn remaining_capacity(tx: &mut Transaction, claimant: &ClaimingWorker) -> 
     }
     let held: i64 = fetch_scalar!(
         tx,
-        "select count(*) from relays where worker_id = $1",
+        concat!("select ", used_capacity!("$1")),
         [&claimant.worker_id]
     )?;
-    Ok((claimant.capacity - held).clamp(0, MAX_CLAIMS_PER_TRANSACTION))
+    Ok((claimant.capacity - held).max(0))
 }

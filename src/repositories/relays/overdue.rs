@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Identifies a relay.
-#[derive(Debug, Clone, Copy, FromRow)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromRow)]
 pub struct RelayKey {
     /// The stream.
     pub stream_id: StreamId,
@@ -24,22 +24,44 @@ pub struct RelayKey {
 }
 
 impl RelayLeases {
-    /// At most `limit` relays that may have to change: their lease has expired, or they send
-    /// no more bytes.
-    pub async fn overdue(&self, now: Time, limit: i64) -> Result<Vec<RelayKey>> {
+    /// At most `limit` relays after `above`, in their order, that may have to change: their lease
+    /// has expired, or they send no more bytes.
+    pub async fn overdue(
+        &self,
+        now: Time,
+        above: (StreamId, DestinationId),
+        limit: i64,
+    ) -> Result<Vec<RelayKey>> {
         let silent_since = now - self.times.stall;
+        // Materialized, so that the indexes on the times are used and not that on the ids.
         fetch_all!(
             self.database.reader(),
-            "select stream_id, destination_id, project_id
+            "with overdue as materialized (
+                 select stream_id, destination_id, project_id
                  from relays
                  where lease_id is not null and lease_expire_time <= $1
                  union
                  select r.stream_id, r.destination_id, r.project_id
                  from relays r
                  join streams s on s.id = r.stream_id
-                 where r.state = 'broadcasting' and r.silent_since <= $2 and s.status = 'live'
-                 limit $3",
-            [now, silent_since, limit]
+                 where r.state = 'broadcasting' and r.silent_since <= $2 and s.status = 'live')
+             select stream_id, destination_id, project_id
+             from overdue
+             where (stream_id, destination_id) > ($3, $4)
+             order by stream_id, destination_id
+             limit $5",
+            [now, silent_since, above.0, above.1, limit]
+        )
+    }
+
+    /// Writes a relay as it is: fails if the database accepts no writes.
+    pub async fn touch(&self, key: RelayKey) -> Result<()> {
+        execute!(
+            self.database.writer(),
+            "update relays
+             set attempt = attempt
+             where stream_id = $1 and destination_id = $2",
+            [key.stream_id, key.destination_id]
         )
     }
 

@@ -41,7 +41,8 @@ struct UnmatchedRow<'a> {
 }
 
 /// Selects the streams that unmatched connections report or have published. `$unmatched`
-/// selects [`UnmatchedRow`]s from the parameter `$1`.
+/// selects [`UnmatchedRow`]s from the parameter `$1`. With `$4`, streams that belong to other media
+/// servers only are left out, as [`ReportedStream`](super::reported_stream::ReportedStream) says.
 macro_rules! select_published {
     ($unmatched:literal) => {
         concat!(
@@ -51,9 +52,14 @@ macro_rules! select_published {
             stream_columns!("streams."),
             " from streams
              where id in (
-                 select stream_id
-                 from unmatched
-                 where stream_id is not null
+                 select s.id
+                 from unmatched r
+                 join streams s on s.id = r.stream_id
+                 where not $4 or s.node_id = $2 or exists (
+                     select 1
+                     from publishes c
+                     where c.node_id = $2 and c.boot_id = $3
+                       and c.connection_id = r.connection_id and c.project_id = s.project_id)
                  union
                  select s.id
                  from unmatched r
@@ -213,7 +219,8 @@ impl Publishing {
     }
 
     /// The streams whose ids these connections report, and the streams that they published,
-    /// in the order of their ids.
+    /// in the order of their ids. A caller that is bound to a media server finds no streams of
+    /// others.
     pub async fn published_by(
         &self,
         report: &NodeReport,
@@ -237,7 +244,12 @@ impl Publishing {
         fetch_all!(
             self.database.reader(),
             sql,
-            [json(rows)?, &report.node_id, &report.boot_id]
+            [
+                json(rows)?,
+                &report.node_id,
+                &report.boot_id,
+                self.bound_node.is_some()
+            ]
         )
     }
 

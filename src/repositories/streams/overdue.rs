@@ -11,44 +11,65 @@ use crate::{
 };
 
 impl Publishing {
-    /// At most `limit` streams to which such a timeout may apply.
+    /// At most `limit` streams after `above`, in their order, to which such a timeout may apply.
     pub async fn overdue(
         &self,
         expiry: StreamExpiry,
         now: Time,
+        above: StreamId,
         limit: i64,
     ) -> Result<Vec<StreamId>> {
         if expiry == StreamExpiry::Keys {
+            // Materialized, so that the index on the times is used and not that on the ids.
             return fetch_scalars!(
                 self.database.reader(),
-                "select id
-                 from streams
-                 where end_time is null and key_expire_time <= $1 and connected
-                 limit $2",
-                [now, limit]
+                "with overdue as materialized (
+                     select id
+                     from streams
+                     where end_time is null and key_expire_time <= $1 and connected)
+                 select id
+                 from overdue
+                 where id > $2
+                 order by id
+                 limit $3",
+                [now, above, limit]
             );
         }
         let silent_since = now - self.timeouts.heartbeat;
         fetch_scalars!(
             self.database.reader(),
-            "select id
-             from streams
-             where end_time is null and deadline <= $1
-             union
-             select s.id
-             from streams s
-             where s.end_time is null and s.last_seen_time <= $2 and s.status = 'live'
-               and not exists (
-                   select 1
-                   from node_boots b
-                   where s.connected and b.node_id = s.node_id and b.boot_id = s.boot_id
-                     and b.sync_time > $2)
-             union
+            "with overdue as materialized (
+                 select id
+                 from streams
+                 where end_time is null and deadline <= $1
+                 union
+                 select s.id
+                 from streams s
+                 where s.end_time is null and s.last_seen_time <= $2 and s.status = 'live'
+                   and not exists (
+                       select 1
+                       from node_boots b
+                       where s.connected and b.node_id = s.node_id and b.boot_id = s.boot_id
+                         and b.sync_time > $2)
+                 union
+                 select id
+                 from streams
+                 where end_time is null and key_expire_time <= $1 and connected)
              select id
-             from streams
-             where end_time is null and key_expire_time <= $1 and connected
-             limit $3",
-            [now, silent_since, limit]
+             from overdue
+             where id > $3
+             order by id
+             limit $4",
+            [now, silent_since, above, limit]
+        )
+    }
+
+    /// Writes a stream as it is: fails if the database accepts no writes.
+    pub async fn touch(&self, id: StreamId) -> Result<()> {
+        execute!(
+            self.database.writer(),
+            "update streams set epoch = epoch where id = $1",
+            [id]
         )
     }
 

@@ -8,8 +8,9 @@ use crate::{
 };
 
 impl Publishing {
-    /// At most `limit` projects of suspended accounts that have a stream which has not ended.
-    pub async fn list_suspended(&self, limit: i64) -> Result<Vec<ProjectId>> {
+    /// At most `limit` projects after `above`, in their order, of suspended accounts that have a
+    /// stream which has not ended.
+    pub async fn list_suspended(&self, above: ProjectId, limit: i64) -> Result<Vec<ProjectId>> {
         // Every second: `cross join` keeps SQLite from reading all live streams.
         fetch_scalars!(
             self.database.reader(),
@@ -18,9 +19,10 @@ impl Publishing {
              cross join projects p
              cross join streams s
              where u.suspend_time is not null and p.owner_id = u.id and s.project_id = p.id
-               and s.end_time is null
-             limit $1",
-            [limit]
+               and s.end_time is null and p.id > $1
+             order by p.id
+             limit $2",
+            [above, limit]
         )
     }
 

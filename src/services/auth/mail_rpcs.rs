@@ -30,12 +30,16 @@ impl AuthService {
         &self,
         request: Request<pb::VerifyEmailRequest>,
     ) -> Result<Response<pb::VerifyEmailResponse>> {
-        let audit = AuditContext::for_user("VerifyEmail", None, request_origin(&request));
+        let caller = Caller::of(&request)?;
+        let (user, _) = caller.session()?;
+        let audit = caller.audit_context("VerifyEmail", request_origin(&request));
         let pb::VerifyEmailRequest { token } = request.into_inner();
         read_field("token", not_empty(&token))?;
         let hash = MailToken::new(&token).hash();
 
-        self.mail_tokens.verify_email(&hash, &audit, now()).await?;
+        self.mail_tokens
+            .verify_email(user, &hash, &audit, now())
+            .await?;
 
         Ok(Response::new(pb::VerifyEmailResponse {}))
     }

@@ -273,7 +273,7 @@ fn read_action(text: &str) -> Result<String, Invalid> {
 }
 
 /// The message of an operator key, with its state at a time.
-pub(super) fn key_message(key: OperatorKey, now: Time) -> pb::OperatorKey {
+pub(crate) fn key_message(key: OperatorKey, now: Time) -> pb::OperatorKey {
     let state = pb::OperatorKeyState::from(key.state(now)).into();
     let OperatorKey {
         id,

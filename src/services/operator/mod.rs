@@ -6,4 +6,5 @@ mod messages;
 mod service;
 mod user_rpcs;
 
+pub(crate) use messages::key_message;
 pub use service::OperatorService;

@@ -1,19 +1,24 @@
 //! Conversions between the messages of destinations and the domain.
 
+use std::time::Duration;
+
 use prost::Message;
 
 use crate::{
     auth::{AssociatedData, Sealer},
     domain::{
         Destination, DestinationId, DestinationLint, IngestUrl, Invalid, ListFilter, Name,
-        Platform, ProjectId, Secret, SrtEncryption, StreamTarget, Tenant, UrlPolicy, UserId,
+        Platform, ProjectId, Secret, SrtEncryption, StreamDelay, StreamTarget, Tenant, UrlPolicy,
+        UserId, parse_max_height, parse_max_video_bitrate,
     },
     error::Error,
     proto::v1 as pb,
     repositories::{ChangeOptions, IdempotencyKey, SealedChange, SealedDestination},
     services::{
         enums::read_enum,
-        fields::{Fields, read_created, read_etag, read_idempotency, timestamp},
+        fields::{
+            Fields, duration, read_created, read_duration, read_etag, read_idempotency, timestamp,
+        },
         paging::{PageRequest, PageTokens},
     },
 };
@@ -42,6 +47,9 @@ pub(super) fn read_create_destination(
         request_id,
         srt_passphrase,
         srt_pbkeylen,
+        delay,
+        max_video_bitrate_kbps,
+        max_height,
     } = message;
     Fields::read_all(|fields| {
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
@@ -59,6 +67,10 @@ pub(super) fn read_create_destination(
         let passphrase = SrtEncryption::parse_passphrase(&srt_passphrase);
         let passphrase = fields.read("srt_passphrase", passphrase);
         let pbkeylen = fields.read("srt_pbkeylen", SrtEncryption::parse_pbkeylen(srt_pbkeylen));
+        let delay = fields.read_optional("delay", delay.map(read_delay));
+        let bitrate = parse_max_video_bitrate(max_video_bitrate_kbps);
+        let bitrate = fields.read("max_video_bitrate_kbps", bitrate);
+        let max_height = fields.read("max_height", parse_max_height(max_height));
         let encryption = read_encryption(fields, passphrase?, pbkeylen?);
         let target = match StreamTarget::new(platform?, url?, stream_key?, encryption?) {
             Ok(target) => target,
@@ -83,6 +95,9 @@ pub(super) fn read_create_destination(
                 seal_passphrase(id, &encryption.passphrase, sealer)
             }),
             srt_pbkeylen: encryption.map_or(0, |encryption| encryption.pbkeylen),
+            delay: delay?.unwrap_or_default(),
+            max_video_bitrate_kbps: bitrate?,
+            max_height: max_height?,
         };
         Some(CreateDestination {
             destination,
@@ -141,6 +156,11 @@ pub(super) fn of_platform(platform: Platform, url: IngestUrl) -> Result<IngestUr
     Ok(url)
 }
 
+pub(super) fn read_delay(value: prost_types::Duration) -> Result<StreamDelay, Invalid> {
+    let any = Duration::ZERO..=Duration::MAX;
+    read_duration(Some(value), any, "must be 0 to 60 seconds").and_then(StreamDelay::parse)
+}
+
 /// The encryption with a passphrase. Without one there is no key to have a length.
 pub(super) fn read_encryption(
     fields: &mut Fields,
@@ -182,6 +202,9 @@ impl From<Destination> for pb::Destination {
             disabled,
             has_srt_passphrase,
             srt_pbkeylen,
+            delay,
+            max_video_bitrate_kbps,
+            max_height,
             create_time,
             update_time,
         } = destination;
@@ -197,6 +220,9 @@ impl From<Destination> for pb::Destination {
             update_time: Some(timestamp(update_time)),
             has_srt_passphrase,
             srt_pbkeylen,
+            delay: Some(duration(delay.as_duration())),
+            max_video_bitrate_kbps,
+            max_height,
             etag,
         }
     }

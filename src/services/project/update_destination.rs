@@ -6,7 +6,7 @@ use crate::{
     auth::{AssociatedData, Sealer},
     domain::{
         Destination, DestinationId, DestinationUpdate, IngestUrl, Invalid, Name, Scheme, Secret,
-        SrtEncryption, StreamTarget, UrlPolicy, UserId,
+        SrtEncryption, StreamTarget, UrlPolicy, UserId, parse_max_height, parse_max_video_bitrate,
     },
     error::Error,
     proto::v1 as pb,
@@ -14,7 +14,9 @@ use crate::{
     services::{
         enums::read_enum,
         fields::{Fields, read_etag, read_idempotency},
-        project::destination_messages::{of_platform, read_encryption, seal_passphrase},
+        project::destination_messages::{
+            of_platform, read_delay, read_encryption, seal_passphrase,
+        },
     },
 };
 
@@ -42,6 +44,9 @@ impl UpdateDestination {
             disabled,
             srt_passphrase,
             srt_pbkeylen,
+            delay,
+            max_video_bitrate_kbps,
+            max_height,
             etag,
             request_id,
         } = message;
@@ -58,6 +63,11 @@ impl UpdateDestination {
             let srt_passphrase = fields.read_optional("srt_passphrase", passphrase);
             let pbkeylen = srt_pbkeylen.map(SrtEncryption::parse_pbkeylen);
             let srt_pbkeylen = fields.read_optional("srt_pbkeylen", pbkeylen);
+            let delay = fields.read_optional("delay", delay.map(read_delay));
+            let bitrate = max_video_bitrate_kbps.map(parse_max_video_bitrate);
+            let bitrate = fields.read_optional("max_video_bitrate_kbps", bitrate);
+            let max_height = max_height.map(parse_max_height);
+            let max_height = fields.read_optional("max_height", max_height);
             let method = "UpdateDestination";
             let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
             let update = DestinationUpdate {
@@ -68,6 +78,9 @@ impl UpdateDestination {
                 disabled,
                 srt_passphrase: srt_passphrase?,
                 srt_pbkeylen: srt_pbkeylen?,
+                delay: delay?,
+                max_video_bitrate_kbps: bitrate?,
+                max_height: max_height?,
             };
             let options = ChangeOptions {
                 etag: read_etag(etag),
@@ -98,6 +111,10 @@ impl UpdateDestination {
             name.as_str().clone_into(&mut after.display_name);
         }
         after.disabled = self.update.disabled.unwrap_or(after.disabled);
+        after.delay = self.update.delay.unwrap_or(after.delay);
+        let bitrate = self.update.max_video_bitrate_kbps;
+        after.max_video_bitrate_kbps = bitrate.unwrap_or(after.max_video_bitrate_kbps);
+        after.max_height = self.update.max_height.unwrap_or(after.max_height);
         if !changes_target {
             return Ok(after);
         }
@@ -190,6 +207,9 @@ fn unchanged(before: &Destination) -> SealedDestination {
         disabled: before.disabled,
         srt_passphrase: SealedChange::Keep,
         srt_pbkeylen: before.srt_pbkeylen,
+        delay: before.delay,
+        max_video_bitrate_kbps: before.max_video_bitrate_kbps,
+        max_height: before.max_height,
     }
 }
 
@@ -217,7 +237,8 @@ mod tests {
     use crate::{
         auth::Sealer,
         domain::{
-            Destination, DestinationId, DestinationUpdate, Platform, ProjectId, UrlPolicy, now,
+            Destination, DestinationId, DestinationUpdate, Platform, ProjectId, StreamDelay,
+            UrlPolicy, now,
         },
         repositories::{ChangeOptions, StoredDestination},
     };
@@ -236,6 +257,9 @@ mod tests {
             disabled: false,
             has_srt_passphrase: false,
             srt_pbkeylen: 0,
+            delay: StreamDelay::default(),
+            max_video_bitrate_kbps: 0,
+            max_height: 0,
             create_time: now(),
             update_time: now(),
         };

@@ -202,6 +202,9 @@ impl ClaimSession {
             stream_key_sealed,
             srt_passphrase_sealed,
             srt_pbkeylen,
+            delay,
+            max_video_bitrate_kbps,
+            max_height,
         } = claimed;
         let lease = relay.lease.clone();
         let (lease_id, expire_time) = lease
@@ -235,6 +238,9 @@ impl ClaimSession {
             output_stream_key: stream_key.expose().to_owned(),
             srt_passphrase: passphrase.expose().to_owned(),
             srt_pbkeylen,
+            output_delay: Some(duration(delay.as_duration())),
+            max_video_bitrate_kbps,
+            max_height,
         };
         Ok((lease_id, assignment))
     }

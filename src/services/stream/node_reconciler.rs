@@ -6,8 +6,8 @@
 use crate::{
     auth::Sealer,
     domain::{
-        EndReason, NodeConnection, NodeReconciliation, NodeReport, PublishAction, Stream, StreamId,
-        Time, UnmatchedAction,
+        EndReason, NodeConnection, NodeId, NodeReconciliation, NodeReport, PublishAction, Stream,
+        StreamId, Time, UnmatchedAction,
     },
     error::{Error, Result},
     repositories::{PublishAttempt, Publishing},
@@ -37,6 +37,11 @@ impl NodeReconciler {
     /// Reconciles streams. The sealer seals play URLs.
     pub fn new(publishing: Publishing, sealer: Sealer) -> Self {
         Self { publishing, sealer }
+    }
+
+    /// The same for a caller that reports for this media server only, if there is one.
+    pub fn bound_to(&self, node: Option<&NodeId>) -> Self {
+        Self::new(self.publishing.bound_to(node), self.sealer.clone())
     }
 
     /// Applies a report. A long one takes a while, so `clock` gives the current time.

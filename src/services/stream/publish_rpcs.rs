@@ -95,7 +95,8 @@ impl StreamService {
         let report: NodeReport = request.into_inner().try_into()?;
         caller.require_node(&report.node_id)?;
 
-        let outcome = self.node_reconciler.sync(&report, &now).await?;
+        let reconciler = self.node_reconciler.bound_to(caller.bound_node());
+        let outcome = reconciler.sync(&report, &now).await?;
 
         Ok(Response::new(sync_response(
             outcome,

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     auth::{CallAuthorization, Caller},
+    database::Requester,
     domain::{ProjectId, Tenant},
     error::{Error, Result},
     proto::v1 as pb,
@@ -80,7 +81,8 @@ impl StreamService {
             last_revision: first.map(|(_, after)| *after).unwrap_or_default(),
             last_time: Instant::now(),
         };
-        tokio::spawn(session.run().in_current_span());
+        let session = Requester::scope(Requester::current(), session.run());
+        tokio::spawn(session.in_current_span());
 
         Ok(Response::new(stream))
     }

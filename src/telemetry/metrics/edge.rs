@@ -59,6 +59,10 @@ metrics! {
         );
         relays: IntGaugeVec =
             gauges("sluice_edge_relays", "Relays that run here, by state.", &["state"]);
+        relays_load: IntGauge = gauge(
+            "sluice_edge_relays_load",
+            "What the relays take of their maximum: ten each if their video is encoded, else one.",
+        );
         relays_limit: IntGauge = gauge(
             "sluice_edge_relays_limit",
             "Maximum number of relays that run here (SLUICE_RELAY_CAPACITY).",

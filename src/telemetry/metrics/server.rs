@@ -88,7 +88,7 @@ metrics! {
             "Connections to the gRPC port refused or closed early, by cause.",
             "cause",
             &[
-                "full", "address", "anonymous", "crowded_out", "handshake", "age", "idle", "unused",
+                "full", "address", "anonymous", "pace", "crowded_out", "handshake", "age", "idle", "unused",
                 "unread", "frames", "incomplete", "misuse",
             ],
         );
@@ -137,11 +137,10 @@ const CONNECTION_CALLS: [&str; 2] = ["connection_calls", "connection"];
 impl ServerMetrics {
     /// Registers the refusals of a connection's calls, of a limit without shares, and of limits
     /// with shares.
-    pub fn register_limits(&self, without_shares: &str, with_shares: &[&str]) {
+    pub fn register_limits(&self, limits: &[&str]) {
         let refusals = &self.refusals;
-        refusals.with_label_values(&[without_shares, "total"]);
         refusals.with_label_values(&CONNECTION_CALLS);
-        for limit in with_shares {
+        for limit in limits {
             for of in ["total", "connection", "address", "caller"] {
                 refusals.with_label_values(&[limit, of]);
             }

@@ -4,7 +4,7 @@ use sluice::{domain::Scope, proto::v1 as pb};
 use tonic::{Code, Response, Status};
 
 use super::calls::{api_key_request, create_api_key, exchange_api_key, masked, new_api_key};
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
+use crate::harness::{Engine, Pooled, Postgres, Sqlite, TestServer, User, refused};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 
@@ -33,7 +33,7 @@ const LATEST: i64 = 253_402_300_799;
 #[rstest]
 #[tokio::test]
 async fn a_new_key_has_the_requested_fields_and_its_secret_contains_its_id(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
@@ -191,7 +191,7 @@ async fn the_project_of_another_user_is_not_found_like_a_nonexistent_one(
 #[rstest]
 #[tokio::test]
 async fn a_revoked_key_is_not_listed_and_cannot_be_exchanged(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;

@@ -7,7 +7,9 @@ use super::{
     calls::{get_me, new_session, refresh, refreshed, sign_in},
     mail_calls::{reset, reset_token},
 };
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
+use crate::harness::{
+    Client, Engine, Pooled, Postgres, Sqlite, TestServer, User, eventually, refused,
+};
 
 const NEW: &str = "seven angry badgers rowing";
 
@@ -26,7 +28,7 @@ async fn change(
 #[rstest]
 #[tokio::test]
 async fn a_changed_password_ends_all_sessions_except_the_callers(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
@@ -116,7 +118,9 @@ async fn every_invalid_field_is_named_and_nothing_changes(
 
 #[rstest]
 #[tokio::test]
-async fn only_one_of_many_concurrent_changes_succeeds(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn only_one_of_many_concurrent_changes_succeeds(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
 

@@ -10,7 +10,7 @@ use super::{
     calls::{api_key_request, api_key_token, get_me, new_api_key, refreshed, sign_in},
     id_token_fixture::{IdTokenFixture, sign_in_with_id_token, signed_in_client},
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, eventually, refused};
+use crate::harness::{Engine, Pooled, Postgres, Sqlite, TestServer, User, eventually, refused};
 
 const TAKEN: (Code, &str) = (Code::AlreadyExists, "EMAIL_TAKEN");
 
@@ -26,7 +26,7 @@ async fn mark_verified(server: &TestServer, user: &User) {
 #[rstest]
 #[tokio::test]
 async fn an_identity_is_linked_to_the_verified_account_of_its_address(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = IdTokenFixture::start(engine).await;
     let ada = fixture.server.user().await;
@@ -179,7 +179,7 @@ async fn a_new_account_is_verified_only_if_the_issuer_is_authoritative(
 #[case::non_authoritative_issuer("ada@example.org")]
 #[tokio::test]
 async fn concurrent_first_sign_ins_create_one_account(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[case] email: &str,
 ) {
     let fixture = IdTokenFixture::start(engine).await;

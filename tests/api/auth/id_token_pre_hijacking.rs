@@ -21,7 +21,7 @@ use super::{
     id_token_fixture::{IdTokenFixture, signed_in_client},
     planted_project::PlantedProject,
 };
-use crate::harness::{Client, Engine, Postgres, Sqlite, config, eventually, refused};
+use crate::harness::{Client, Engine, Pooled, Postgres, Sqlite, config, eventually, refused};
 
 #[rstest]
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_squatter_loses_the_account_when_the_owner_signs_in(
 #[rstest]
 #[tokio::test]
 async fn the_squatters_stream_keys_streams_and_destinations_stop_working(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = IdTokenFixture::start(engine).await;
     let squatter = fixture.server.user().await;

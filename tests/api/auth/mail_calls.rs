@@ -25,14 +25,14 @@ pub async fn request_verification(user: &User) {
     auth.request_email_verification(request).await.unwrap();
 }
 
-/// VerifyEmail.
+/// VerifyEmail, by a user who is signed in.
 pub async fn verify(
-    channel: &Channel,
+    client: &Client,
     token: &str,
 ) -> Result<Response<pb::VerifyEmailResponse>, Status> {
     let token = token.to_owned();
     let request = pb::VerifyEmailRequest { token };
-    Client::anonymous(channel).auth.verify_email(request).await
+    client.auth.clone().verify_email(request).await
 }
 
 /// RequestPasswordReset.

@@ -7,7 +7,7 @@ use super::{
         verification_token, verify,
     },
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, refused};
+use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, refused};
 
 #[rstest]
 #[tokio::test]
@@ -141,7 +141,10 @@ async fn a_reset_invalidates_the_other_message_tokens_of_the_account(
 
     reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
 
-    let refusal = refused(verify(&server.channel, &of_ada).await);
+    let answer = sign_in(&server.channel, &ada.email, NEW_PASSWORD).await;
+    let tokens = answer.unwrap().into_inner().tokens.unwrap();
+    let ada = Client::with_token(&server.channel, &tokens.access_token);
+    let refusal = refused(verify(&ada, &of_ada).await);
     assert_eq!(refusal.class(), INVALID);
-    verify(&server.channel, &of_ben).await.unwrap();
+    verify(&ben.client, &of_ben).await.unwrap();
 }

@@ -12,14 +12,14 @@ use super::{
     planted_project::PlantedProject,
 };
 use crate::{
-    harness::{Client, Engine, Postgres, Sqlite, TestServer, refused},
+    harness::{Client, Engine, Pooled, Postgres, Sqlite, TestServer, refused},
     project::fixtures::{create_destination, update_request, youtube_destination},
 };
 
 #[rstest]
 #[tokio::test]
 async fn a_reset_replaces_the_password_ends_all_sessions_and_verifies_the_address(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let (ada, ben) = (server.user().await, server.user().await);
@@ -123,7 +123,7 @@ async fn a_reset_deletes_api_keys_and_identities_of_an_unverified_account(
     let (_, of_unverified) = new_api_key(&ada, api_key_request(&["projects:read"])).await;
     let (_, of_verified) = new_api_key(&ben, api_key_request(&["projects:read"])).await;
     let token = verification_token(&server, &ben).await;
-    verify(&server.channel, &token).await.unwrap();
+    verify(&ben.client, &token).await.unwrap();
     let linked = "insert into identities (issuer, subject, user_id, create_time)
                   select 'https://issuer.example.com', email_key, id, create_time from users";
     server.database.execute(linked).await;
@@ -151,7 +151,7 @@ async fn a_reset_deletes_api_keys_and_identities_of_an_unverified_account(
 #[rstest]
 #[tokio::test]
 async fn a_reset_takes_the_projects_of_an_unverified_account_from_whoever_made_them(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let server = TestServer::start(engine).await;
     let planter = server.user().await;
@@ -165,6 +165,35 @@ async fn a_reset_takes_the_projects_of_an_unverified_account_from_whoever_made_t
     planted.assert_taken_over(&owner).await;
 }
 
+/// The owner of a mailbox may open the link of a message that somebody else caused.
+#[rstest]
+#[tokio::test]
+async fn what_was_planted_ends_with_the_reset_although_the_owner_opened_the_verification_link(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let (planter, stranger) = (server.user().await, server.user().await);
+    let planted = PlantedProject::create(&server, &planter).await;
+    let (_, secret) = new_api_key(&planter, api_key_request(&["projects:read"])).await;
+    let token = verification_token(&server, &planter).await;
+    for opened in [&server.anonymous(), &stranger.client] {
+        verify(opened, &token).await.unwrap_err();
+    }
+    let token = reset_token(&server, &planter).await;
+
+    reset(&server.channel, &token, NEW_PASSWORD).await.unwrap();
+
+    let refusal = refused(get_me(&planter.client).await);
+    let ended = (Code::Unauthenticated, "ACCESS_TOKEN_INVALID");
+    assert_eq!(refusal.class(), ended);
+    let refusal = refused(exchange_api_key(&server.channel, &secret).await);
+    let ended = (Code::Unauthenticated, "API_KEY_INVALID");
+    assert_eq!(refusal.class(), ended);
+    let answer = sign_in_without_wait(&server, &planter.email).await;
+    let owner = Client::with_token(&server.channel, &answer.tokens.unwrap().access_token);
+    planted.assert_taken_over(&owner).await;
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_reset_leaves_the_projects_of_a_verified_account_alone(
@@ -173,7 +202,7 @@ async fn a_reset_leaves_the_projects_of_a_verified_account_alone(
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let token = verification_token(&server, &ada).await;
-    verify(&server.channel, &token).await.unwrap();
+    verify(&ada.client, &token).await.unwrap();
     let own = PlantedProject::create(&server, &ada).await;
     let token = reset_token(&server, &ada).await;
 

@@ -8,13 +8,14 @@ use super::{
     id_token_fixture::{INVALID, IdTokenFixture, sign_in_with_id_token, signed_in_client},
 };
 use crate::harness::{
-    Client, Engine, Issuer, IssuerKey, Postgres, Process, Sqlite, TestDatabase, TestServer, refused,
+    Client, Engine, Issuer, IssuerKey, Pooled, Postgres, Process, Sqlite, TestDatabase, TestServer,
+    refused,
 };
 
 #[rstest]
 #[tokio::test]
 async fn the_first_sign_in_creates_an_account_and_later_ones_reuse_it(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = IdTokenFixture::start(engine).await;
     let mut claims = fixture.claims_with(&[("name", json!("Ada Lovelace"))]);

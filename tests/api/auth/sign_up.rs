@@ -121,6 +121,29 @@ async fn every_invalid_field_is_named() {
     }
 }
 
+/// Two accounts must not look as if they had the same address.
+#[tokio::test]
+async fn invisible_characters_in_an_address_are_named_and_around_it_removed() {
+    let server = TestServer::start(Sqlite).await;
+
+    for c in ['\u{3164}', '\u{115f}', '\u{ffa0}', '\u{200b}', '\u{202e}'] {
+        let request = pb::SignUpRequest {
+            email: format!("ada{c}@example.com"),
+            ..ada()
+        };
+        let refusal = refused(sign_up(&server, request).await);
+        assert_eq!(refusal.fields(), ["email"]);
+        let code_point = format!("U+{:04X}", u32::from(c));
+        assert!(refusal.message.contains(&code_point), "{refusal:?}");
+    }
+    let pasted = pb::SignUpRequest {
+        email: format!("\u{feff}{}\u{200b}\r\n", ada().email),
+        ..ada()
+    };
+    let answer = sign_up(&server, pasted).await.unwrap().into_inner();
+    assert_eq!(answer.user.unwrap().email, ada().email);
+}
+
 #[rstest]
 #[tokio::test]
 async fn all_invalid_fields_are_named_at_once_and_nothing_is_created(

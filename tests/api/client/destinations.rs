@@ -25,11 +25,17 @@ async fn a_destination_is_created_listed_changed_and_deleted(
         "--name",
         "My channel",
         "--stream-key-stdin",
+        "--delay",
+        "30s",
+        "--max-height",
+        "720",
     ];
     let created = cli.run_with_input(&arguments, KEY).await;
     assert_eq!(created.exit_code, Some(0), "{created:?}");
     assert!(!created.stdout.contains(KEY), "{created:?}");
     assert!(created.stdout.contains("…mnop"), "{created:?}");
+    assert!(created.stdout.contains("30s"), "{created:?}");
+    assert!(created.stdout.contains("720 pixels"), "{created:?}");
 
     let list = cli.output(&["destination", "list", "Show"]).await;
     assert!(list.contains("My channel"), "{list}");
@@ -44,6 +50,14 @@ async fn a_destination_is_created_listed_changed_and_deleted(
     cli.output(&change.concat()).await;
     let list = cli.output(&["destination", "list", "Show"]).await;
     assert!(list.contains("YOUTUBE   DISABLED"), "{list}");
+    let delay = [
+        &["destination", "update"],
+        &named[..],
+        &["--delay", "1500ms", "--max-video-bitrate-kbps", "2500"],
+    ];
+    let changed = cli.output(&delay.concat()).await;
+    assert!(changed.contains("1s 500ms"), "{changed}");
+    assert!(changed.contains("2500 kbit/s, 720 pixels"), "{changed}");
 
     cli.output(&[&["destination", "delete"], &named[..]].concat())
         .await;

@@ -5,7 +5,7 @@ mod api_keys;
 mod destinations;
 mod documents;
 mod errors;
-mod fixture;
+pub mod fixture;
 mod projects;
 mod streams;
 mod terminal;

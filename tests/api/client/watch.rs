@@ -232,6 +232,49 @@ async fn issues_are_lines_when_they_begin_and_when_there_are_none_any_more(
 
 #[rstest]
 #[tokio::test]
+async fn each_issue_is_one_line_and_its_end_is_told_also_if_the_watch_was_interrupted(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let user = server.user().await;
+    let key = patient_project(&user).await;
+    let node = server.media_server().await;
+    let mut proxy = Proxy::to(server.address).await;
+    let cli = Cli::new(&format!("http://{}", proxy.address));
+    cli.login(&user).await;
+    let stream = node.live(&key, "c1").await;
+    let watch = LineWatch::start(cli.command(&["watch", "Show"]));
+    watch.prints(&["synced"]).await;
+    let count = |text: &str| {
+        let lines = watch.lines();
+        lines.iter().filter(|line| line.contains(text)).count()
+    };
+    let resumed = async |proxy: &mut Proxy, markers: usize| {
+        proxy.reconnect_to(server.address).await;
+        eventually("the watch goes on", async || {
+            (count("synced") == markers).then_some(())
+        })
+        .await;
+    };
+
+    node.end(&stream, "c1").await;
+    watch.prints(&["issue WARNING PUBLISHER_LOST since"]).await;
+    proxy.disconnect().await;
+    resumed(&mut proxy, 2).await;
+    assert_eq!(count("PUBLISHER_LOST"), 1, "{:?}", watch.lines());
+
+    // While the watch is interrupted again, the publisher comes back.
+    proxy.disconnect().await;
+    watch.prints(&["interrupted"]).await;
+    node.live(&key, "c2").await;
+    resumed(&mut proxy, 3).await;
+    assert_eq!(count("PUBLISHER_LOST"), 1, "{:?}", watch.lines());
+    assert_eq!(count("no issues"), 1, "{:?}", watch.lines());
+    assert_eq!(watch.end().await, Some(0));
+}
+
+#[rstest]
+#[tokio::test]
 async fn each_refusal_is_one_line_also_if_the_watch_was_interrupted(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {

@@ -72,6 +72,16 @@ impl Example {
         example
     }
 
+    /// The Python example with the code that Debian's compiler and its plugin generate.
+    pub async fn debian_python() -> Self {
+        let example = Self::copy("python").await;
+        let generate = "mkdir gen && protoc -I proto --python_out=gen --grpc_python_out=gen \
+                        --plugin=protoc-gen-grpc_python=$(command -v grpc_python_plugin) \
+                        $(cd proto && find * -name '*.proto')";
+        example.run("sh", &["-c", generate]).await;
+        example
+    }
+
     /// The example for Node.js, built.
     pub async fn node() -> Self {
         let example = Self::copy_with_packages("node").await;

@@ -61,6 +61,19 @@ async fn the_python_example_tells_the_whole_story(#[values(Sqlite, Postgres)] en
     run(&example, engine, python.to_str().unwrap(), &["main.py"]).await;
 }
 
+/// grpcio 1.51 and protobuf 3.21, of Debian 12.
+#[rstest]
+#[tokio::test]
+async fn the_python_example_tells_the_whole_story_with_debians_plugin_and_packages(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let example = Example::debian_python().await;
+    let origin = "import google.protobuf, grpc; print(grpc.__file__, google.protobuf.__file__)";
+    let origin = example.run("/usr/bin/python3", &["-c", origin]).await;
+    assert_eq!(origin.matches("/usr/lib/python3/").count(), 2, "{origin}");
+    run(&example, engine, "/usr/bin/python3", &["main.py"]).await;
+}
+
 #[rstest]
 #[tokio::test]
 async fn the_node_example_tells_the_whole_story(#[values(Sqlite, Postgres)] engine: Engine) {

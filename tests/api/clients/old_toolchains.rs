@@ -4,10 +4,11 @@ use std::fs;
 
 use super::example::Example;
 
-/// Generates code for all files with a flag of `protoc`.
-async fn generate(example: &Example, flag: &str) {
-    let script = "mkdir gen && protoc -I proto $0=gen $(cd proto && find * -name '*.proto')";
-    example.run("sh", &["-c", script, flag]).await;
+/// Generates code for all files with flags of `protoc`, of which the last names a folder.
+async fn generate(example: &Example, flags: &str) {
+    let files = "$(cd proto && find * -name '*.proto')";
+    let script = format!("mkdir gen && protoc -I proto {flags}=gen {files}");
+    example.run("sh", &["-c", &script]).await;
 }
 
 #[tokio::test]
@@ -27,12 +28,23 @@ async fn debians_protoc_generates_python() {
 #[tokio::test]
 async fn debians_protoc_generates_cpp_that_compiles() {
     let example = Example::copy("cpp").await;
-    generate(&example, "--cpp_out").await;
-    for file in ["sluice/v1/error", "google/rpc/status"] {
-        let source = format!("gen/{file}.pb.cc");
-        let arguments = ["-std=c++17", "-fsyntax-only", "-Igen", &source];
-        example.run("g++", &arguments).await;
+    let plugin = "--plugin=protoc-gen-grpc=$(command -v grpc_cpp_plugin)";
+    generate(&example, &format!("{plugin} --grpc_out=gen --cpp_out")).await;
+    let listed = example.run("find", &["gen", "-name", "*.cc"]).await;
+    let mut sources: Vec<_> = listed.lines().collect();
+    sources.sort_unstable();
+    for service in ["auth", "operator", "project", "stream"] {
+        for kind in ["pb", "grpc.pb"] {
+            let source = format!("gen/sluice/v1/{service}.{kind}.cc");
+            assert!(sources.contains(&&*source), "{source}: {sources:?}");
+        }
     }
+
+    // Two at a time, so that other tests go on.
+    let compile = "xargs -P 2 -n 1 g++ -std=c++17 -fsyntax-only -Igen";
+    let script = format!("printf '%s\\n' \"$@\" | {compile}");
+    let arguments = [&["-c", &*script, "sh"], &*sources].concat();
+    example.run("sh", &arguments).await;
 }
 
 #[tokio::test]

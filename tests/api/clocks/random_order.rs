@@ -1,16 +1,24 @@
 //! Rotations, revocations and expiries in random order over two replicas whose clocks are
-//! wrong in opposite directions, while other transactions delay theirs.
+//! wrong in opposite directions. Other transactions delay theirs, and a proxy delays each message
+//! to and from the database.
+//!
+//! A failure prints its seed: `SLUICE_TEST_SEED` repeats its plans and delays.
 
 use std::{
+    env,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
 use sluice::{domain::Scope, proto::v1 as pb};
 use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
@@ -19,11 +27,14 @@ use tokio::{
     time::sleep,
 };
 use tonic::{Code, Status, transport::Channel};
+use uuid::Uuid;
 
 use super::fixture::{HOUR, SkewedReplica};
 use crate::{
     auth::calls::{expiring_api_key_request, new_api_key},
-    harness::{Client, MediaServer, Postgres, TestServer, User, until_available},
+    harness::{
+        Client, MediaServer, Postgres, Proxy, TestDatabase, TestServer, User, until_available,
+    },
 };
 
 /// Users, all at the same time. Each has a random plan.
@@ -106,31 +117,68 @@ struct Actor {
     channels: [Channel; 2],
     project: pb::Project,
     keys: Mutex<Vec<Key>>,
+    accepted: Arc<Accepted>,
+}
+
+/// The calls that were accepted while they had to be. Were all refused, no violation would be found.
+#[derive(Debug, Default)]
+struct Accepted {
+    publishes: AtomicUsize,
+    /// Of sessions and of API keys, before their end.
+    tokens: AtomicUsize,
 }
 
 #[tokio::test]
 async fn no_replaced_key_is_accepted_after_its_end_and_no_ended_token_five_seconds_later() {
+    let seed = match env::var("SLUICE_TEST_SEED") {
+        Ok(text) => text.parse().expect("SLUICE_TEST_SEED is a number"),
+        Err(_) => random_seed(),
+    };
+    println!("SLUICE_TEST_SEED={seed}");
     let flags = ["--address-rate=0", "--db-timeout=1min"];
-    let server = TestServer::start_with(Postgres, &flags).await;
+    let database = TestDatabase::create(Postgres).await;
+    let (database, proxy) = Proxy::to_database(database).await;
+    let server = TestServer::start_on(database, &flags).await;
     let ahead = SkewedReplica::start(&server.database, HOUR, &SETTINGS).await;
     let behind = SkewedReplica::start(&server.database, -HOUR, &SETTINGS).await;
     let channels = [ahead.channel.clone(), behind.channel.clone()];
     let token = server.operator_token(&[Scope::StreamsPublish]).await;
     let delays = Delays::start(&server).await;
+    proxy.delay_messages(seed);
 
-    let mut runner = TestRunner::default();
+    let mut seed_bytes = [0; 32];
+    seed_bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let accepted = Arc::<Accepted>::default();
     let mut runs = JoinSet::new();
     for _ in 0..USERS {
         let plan = plans().new_tree(&mut runner).unwrap().current();
-        let actor = Actor::new(&server, &token, channels.clone()).await;
+        let actor = Actor::new(&server, &token, channels.clone(), accepted.clone()).await;
         runs.spawn(async move { actor.run(plan).await });
     }
     runs.join_all().await;
     delays.stop().await;
+
+    let publishes = accepted.publishes.load(Ordering::Relaxed);
+    let tokens = accepted.tokens.load(Ordering::Relaxed);
+    println!("accepted: {publishes} publishes, {tokens} tokens");
+    assert!(publishes >= USERS, "of about {} publishes", 14 * USERS);
+    assert!(tokens >= USERS, "of {} tokens", 2 * USERS);
+}
+
+/// A seed that differs from run to run.
+fn random_seed() -> u64 {
+    Uuid::now_v7().as_u64_pair().1
 }
 
 impl Actor {
-    async fn new(server: &TestServer, token: &str, channels: [Channel; 2]) -> Arc<Self> {
+    async fn new(
+        server: &TestServer,
+        token: &str,
+        channels: [Channel; 2],
+        accepted: Arc<Accepted>,
+    ) -> Arc<Self> {
         let user = server.user().await;
         let request = pb::CreateProjectRequest {
             display_name: "Show".to_owned(),
@@ -152,6 +200,7 @@ impl Actor {
                 invalid_from: None,
                 was_ended: false,
             }]),
+            accepted,
         })
     }
 
@@ -258,7 +307,10 @@ impl Actor {
             });
         }
         let begun: Result<Vec<_>, _> = begins.join_all().await.into_iter().collect();
-        Ok(begun?.into_iter().flatten().collect())
+        let begun: Vec<_> = begun?.into_iter().flatten().collect();
+        let publishes = &self.accepted.publishes;
+        publishes.fetch_add(begun.len(), Ordering::Relaxed);
+        Ok(begun)
     }
 
     /// A new session is ended; five seconds later no replica accepts its token.
@@ -276,6 +328,7 @@ impl Actor {
         let signed_in = signed_in.map_err(|status| format!("{status:?}"))?;
         let token = signed_in.into_inner().tokens.unwrap().access_token;
         sleep(Duration::from_millis(step.delay)).await;
+        self.count_if_accepted(&token, step.replica).await;
 
         let auth = Client::with_token(&self.channels[step.replica], &token).auth;
         let sign_out = || {
@@ -306,6 +359,7 @@ impl Actor {
             Err(_) => return Ok(()),
         };
 
+        self.count_if_accepted(&token, step.replica).await;
         let rest = expiry.saturating_sub(asked_at.elapsed());
         self.assert_refused_after(&token, rest, "an expired API key")
             .await?;
@@ -313,6 +367,15 @@ impl Actor {
         match auth.exchange_api_key(request).await {
             Ok(_) => Err("an expired API key was exchanged".to_owned()),
             Err(_) => Ok(()),
+        }
+    }
+
+    /// Calls a replica with a token that has not ended.
+    async fn count_if_accepted(&self, token: &str, replica: usize) {
+        let mut projects = Client::with_token(&self.channels[replica], token).project;
+        let request = pb::ListProjectsRequest::default();
+        if projects.list_projects(request).await.is_ok() {
+            self.accepted.tokens.fetch_add(1, Ordering::Relaxed);
         }
     }
 

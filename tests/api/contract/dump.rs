@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
 use sqlx_sqlite::SqliteConnection;
 
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, eventually};
 
 /// Every row of every table, each as a line that begins with the table's name.
 pub async fn dump(database: &TestDatabase) -> Vec<String> {
@@ -15,6 +15,22 @@ pub async fn dump(database: &TestDatabase) -> Vec<String> {
     };
     rows.sort_unstable();
     rows
+}
+
+/// The same, once jobs have nothing left to do: no message to send and no deleted row.
+pub async fn settled_dump(database: &TestDatabase) -> Vec<String> {
+    let tables = ["users", "projects", "destinations"];
+    let deleted =
+        tables.map(|table| format!("(select count(*) from {table} where delete_time is not null)"));
+    let waiting = format!(
+        "select (select count(*) from outbox) + {}",
+        deleted.join(" + ")
+    );
+    eventually("the jobs have nothing to do", async || {
+        (database.number(&waiting).await == 0).then_some(())
+    })
+    .await;
+    dump(database).await
 }
 
 async fn dump_sqlite(url: &str) -> Vec<String> {

@@ -4,7 +4,7 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use sluice::{
     domain::{NodeId, RefusalCause, Scope, now},
-    error::{Error, FoundInstead},
+    error::{Error, FoundInstead, add_details},
     proto::DESCRIPTORS,
 };
 use tonic::{Code, Status};
@@ -126,11 +126,39 @@ fn every_reason_is_used_with_the_code_that_its_comment_names() {
             "{reason}: {comment}"
         );
     }
+    // This one is added to errors of libraries only.
+    let comment = documented.remove("METHOD_UNAVAILABLE").unwrap();
+    assert!(comment.starts_with("UNIMPLEMENTED"), "{comment}");
     documented.retain(|_, comment| !comment.starts_with("Not used any more"));
     assert_eq!(
         documented.into_keys().collect::<Vec<_>>(),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn an_error_of_a_library_gets_a_reason_and_keeps_its_message() {
+    for (code, reason) in [
+        (Code::Unimplemented, "METHOD_UNAVAILABLE"),
+        (Code::NotFound, "RESOURCE_NOT_FOUND"),
+        (Code::InvalidArgument, "REQUEST_MALFORMED"),
+        (Code::Unknown, "INTERNAL"),
+    ] {
+        let bare = Status::new(code, "a message").into_http::<()>();
+        let mut headers = bare.into_parts().0.headers;
+
+        add_details(&mut headers);
+
+        let status = Status::from_header_map(&headers).unwrap();
+        assert_eq!((status.code(), status.message()), (code, "a message"));
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((&*info.reason, &*info.domain), (reason, "sluice.v1"));
+    }
+    let ours = Status::from(Error::Draining).into_http::<()>();
+    let mut headers = ours.into_parts().0.headers;
+    let before = headers.clone();
+    add_details(&mut headers);
+    assert_eq!(headers, before);
 }
 
 #[test]

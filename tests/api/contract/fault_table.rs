@@ -64,6 +64,7 @@ const TESTS: [(&str, &[&str]); 25] = [
     (
         "the database's disk is full",
         &[
+            "database::full_disk::on_a_full_disk_writes_are_refused_and_reads_work_until_there_is_space_again",
             "database::transaction_errors::postgres_errors_are_mapped_to_status_codes",
             "database::group_commit::a_failed_commit_fails_every_write_that_shares_it",
         ],
@@ -143,7 +144,10 @@ const TESTS: [(&str, &[&str]); 25] = [
     ),
     (
         "the certificate has expired",
-        &["transport::tls::a_new_certificate_is_loaded_without_a_failed_call"],
+        &[
+            "transport::tls::with_an_expired_certificate_connections_fail_until_its_files_are_replaced",
+            "transport::tls::a_new_certificate_is_loaded_without_a_failed_call",
+        ],
     ),
     (
         "a key is missing",

@@ -109,6 +109,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "5b9d7e8b9ad892d39a95e7a94d957f51d67d8f123cf5e54d3ae745ad54792fc0",
     ),
     (
+        "postgres",
+        "23_record_media_health.sql",
+        "f109b54dde82facd9f8fbfdf4f4d02206aff4f65f25361f9c063442fd2037951",
+    ),
+    (
+        "postgres",
+        "25_add_output_options.sql",
+        "77f9691d062156fb980c69b75445b36d302c4c0742e77b829d5c7c264ac3b550",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -208,6 +218,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "21_record_syncs.sql",
         "5e3a8f31f4fca46bbb932ebcda6a1c4ff9cd3d5e3434892e9dbdf0701e5fa17d",
     ),
+    (
+        "sqlite",
+        "23_record_media_health.sql",
+        "e3af123fcc6a01463eb6f7463a39af2a6e14dc9cb2f80267b732b731fd3f3794",
+    ),
+    (
+        "sqlite",
+        "25_add_output_options.sql",
+        "02be237e8bc1693ed9fc4ef914c567cee6d25f20ec64268abdcd5bd16c325f29",
+    ),
 ];
 
 #[rstest]
@@ -242,4 +262,34 @@ fn a_landed_migration_never_changes(#[case] engine: &str) {
     }
 
     assert!(landed.is_empty(), "migrations have disappeared: {landed:?}");
+}
+
+/// Servers of the previous version go on beside a new one: what they read and write stays as it was.
+#[rstest]
+#[case("postgres")]
+#[case("sqlite")]
+fn migrations_only_add(#[case] engine: &str) {
+    for entry in fs::read_dir(format!("migrations/{engine}")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| line.split("--").next().unwrap_or_default());
+        let text = lines.collect::<Vec<_>>().join(" ").to_lowercase();
+        for statement in text.split(';') {
+            let words: Vec<_> = statement.split_whitespace().collect();
+            let adds = match words.as_slice() {
+                [] | ["create", "table" | "index", ..] | ["create", "unique", "index", ..] => true,
+                ["insert", "into", ..] => true,
+                // Only how PostgreSQL stores the rows.
+                ["alter", "table", _, "set", "(fillfactor", ..] => true,
+                ["alter", "table", _, "add", "column", _, _, definition @ ..] => {
+                    let must_be_set = definition.windows(2).any(|pair| pair == ["not", "null"]);
+                    !must_be_set || definition.contains(&"default")
+                }
+                _ => false,
+            };
+            assert!(adds, "{}: {statement}", path.display());
+        }
+    }
 }

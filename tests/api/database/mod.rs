@@ -4,6 +4,7 @@ mod absent_standby;
 mod cancelled_calls;
 mod connect_failures;
 mod failover;
+mod full_disk;
 mod group_commit;
 mod interrupted_statements;
 mod lost_commit_answer;

@@ -2,6 +2,7 @@
 
 mod admin_copy;
 mod backup;
+mod compose;
 mod container_image;
 mod deploy_files;
 mod health_command;

@@ -183,7 +183,7 @@ async fn a_relay_whose_process_is_killed_is_retried() {
 #[tokio::test]
 async fn a_relay_without_media_is_ended_and_retried() {
     let fixture = RelayFixture::start().await;
-    let _edge = fixture.edge(&[("SLUICE_RELAY_PATIENCE", "1s")]);
+    let _edge = fixture.edge(&[("SLUICE_RELAY_PROGRESS_TIMEOUT", "1s")]);
     let (stream, _, first) = fixture.running_relay().await;
 
     wait_for_exit(first).await;

@@ -25,7 +25,7 @@ const REQUIRED: [(&str, &str); 3] = [
 #[case("SLUICE_HOOKS_SECRET", "0123456789abcdef/")]
 #[case("SLUICE_OUTAGE_GRACE", "2days")]
 #[case("SLUICE_RELAY_CAPACITY", "1001")]
-#[case("SLUICE_RELAY_PATIENCE", "0s")]
+#[case("SLUICE_RELAY_PROGRESS_TIMEOUT", "0s")]
 #[case("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "maybe")]
 #[case("SLUICE_INGEST_HOSTS", "rtmp://ingest.example.com/live")]
 #[case("SLUICE_LOG", "sluice=loud")]

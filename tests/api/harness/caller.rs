@@ -90,31 +90,7 @@ impl TestServer {
 
     /// Signs up a new user.
     pub async fn user(&self) -> User {
-        let number = USER_COUNT.fetch_add(1, Ordering::Relaxed);
-        let email = format!("user{number}@example.com");
-        let password = "correct horse battery staple";
-        let request = pb::SignUpRequest {
-            email: email.clone(),
-            password: password.to_owned(),
-            display_name: format!("User {number}"),
-            request_id: String::new(),
-        };
-        let response = self
-            .anonymous()
-            .auth
-            .sign_up(request)
-            .await
-            .unwrap()
-            .into_inner();
-        let tokens = response.tokens.unwrap();
-        let client = Client::with_token(&self.channel, &tokens.access_token);
-        User {
-            user: response.user.unwrap(),
-            tokens,
-            email,
-            password,
-            client,
-        }
+        User::sign_up(&self.channel).await
     }
 
     /// A client with an operator key of these scopes.
@@ -194,6 +170,34 @@ pub async fn exchange(channel: &Channel, secret: &str) -> String {
 }
 
 impl User {
+    /// Signs up a new user over a channel.
+    pub async fn sign_up(channel: &Channel) -> Self {
+        let number = USER_COUNT.fetch_add(1, Ordering::Relaxed);
+        let email = format!("user{number}@example.com");
+        let password = "correct horse battery staple";
+        let request = pb::SignUpRequest {
+            email: email.clone(),
+            password: password.to_owned(),
+            display_name: format!("User {number}"),
+            request_id: String::new(),
+        };
+        let response = Client::anonymous(channel)
+            .auth
+            .sign_up(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let tokens = response.tokens.unwrap();
+        let client = Client::with_token(channel, &tokens.access_token);
+        Self {
+            user: response.user.unwrap(),
+            tokens,
+            email,
+            password,
+            client,
+        }
+    }
+
     /// Creates a project without a reconnect window; returns its stream key too.
     pub async fn project(&self) -> (pb::Project, String) {
         self.project_with(pb::CreateProjectRequest {

@@ -184,6 +184,31 @@ impl TestDatabase {
         }
     }
 
+    /// Makes PostgreSQL refuse all writes to the database, like a standby, in every session.
+    pub async fn refuse_writes(&self) {
+        self.set_default_of_sessions("set default_transaction_read_only = on")
+            .await;
+    }
+
+    /// Ends [`refuse_writes`](Self::refuse_writes).
+    pub async fn accept_writes(&self) {
+        self.set_default_of_sessions("reset default_transaction_read_only")
+            .await;
+    }
+
+    async fn set_default_of_sessions(&self, setting: &str) {
+        let (_, name) = self.url.rsplit_once('/').unwrap();
+        self.execute(&format!(
+            "begin read write;
+             alter database {name} {setting};
+             commit;
+             select pg_terminate_backend(pid)
+             from pg_stat_activity
+             where datname = current_database() and pid <> pg_backend_pid()"
+        ))
+        .await;
+    }
+
     /// Runs a query that returns one number.
     pub async fn number(&self, query: &str) -> i64 {
         if self.url.starts_with("sqlite:") {

@@ -11,7 +11,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{Mail, eventually, tool};
+use super::{Mail, SkewedClock, eventually, tool};
 
 /// A separate SMTP server process (`tests/clients/smtp_server.py`).
 pub struct MailServer {
@@ -114,8 +114,21 @@ pub struct Certificate {
 impl Certificate {
     /// Creates a certificate in a folder.
     pub async fn make(folder: &Path) -> Self {
+        Self::make_with(folder, Command::new("openssl")).await
+    }
+
+    /// Creates a certificate that has expired.
+    pub async fn make_expired(folder: &Path) -> Self {
+        const TEN_DAYS: i64 = 10 * 24 * 3600;
+        let clock = SkewedClock::ahead_by(-TEN_DAYS);
+        let mut openssl = Command::new("openssl");
+        clock.apply_to(&mut openssl);
+        Self::make_with(folder, openssl).await
+    }
+
+    async fn make_with(folder: &Path, mut openssl: Command) -> Self {
         let (file, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-        let created = Command::new("openssl")
+        let created = openssl
             .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
             .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-subj", "/CN=localhost"])

@@ -15,7 +15,8 @@ use tonic::transport::{Channel, Endpoint};
 use sluice::proto::v1 as pb;
 
 use super::{
-    Client, HttpResponse, Signal, SkewedClock, TestDatabase, eventually, http, send_signal,
+    Client, FullDisk, HttpResponse, Signal, SkewedClock, TestDatabase, eventually, http,
+    send_signal,
 };
 
 /// The exit code and the output of a command.
@@ -64,6 +65,17 @@ impl Process {
     ) -> Self {
         let mut command = Self::command(&["serve"], &[]);
         clock.apply_to(&mut command);
+        Self::spawn(command, database, settings)
+    }
+
+    /// Starts `sluice serve` with its database on this disk.
+    pub fn serve_on_disk(
+        database: &TestDatabase,
+        disk: &FullDisk,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Self::command(&["serve"], &[]);
+        disk.apply_to(&mut command);
         Self::spawn(command, database, settings)
     }
 
@@ -229,7 +241,10 @@ impl Process {
 
     async fn lazy_channel(&self) -> Channel {
         let address = self.address().await;
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        let endpoint = match address.starts_with("unix:") {
+            true => Endpoint::from_shared(address),
+            false => Endpoint::from_shared(format!("http://{address}")),
+        };
         endpoint.unwrap().connect_lazy()
     }
 

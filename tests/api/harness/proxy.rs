@@ -4,6 +4,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -11,6 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
     sync::watch,
     task::{JoinHandle, JoinSet},
+    time::sleep,
 };
 
 use super::{TestDatabase, eventually, round_trips::RoundTrips};
@@ -33,7 +35,12 @@ struct Faults {
     /// Whether the target is PostgreSQL, and the round trips of all connections then.
     is_postgres: Arc<AtomicBool>,
     round_trips: Arc<AtomicUsize>,
+    /// The seed of the random delays of messages; `None` without delays.
+    delays: Arc<Mutex<Option<u64>>>,
 }
+
+/// The longest random delay of a message.
+const MAX_DELAY_MS: u64 = 10;
 
 /// A request whose response is dropped, on a connection that has sent `after` before it.
 #[derive(Clone, Copy)]
@@ -52,6 +59,7 @@ impl Proxy {
             dropped: Arc::default(),
             is_postgres: Arc::default(),
             round_trips: Arc::default(),
+            delays: Arc::default(),
         };
         let task = Some(tokio::spawn(serve(listener, target, faults.clone())));
         Self {
@@ -76,6 +84,11 @@ impl Proxy {
     /// The number of round trips to PostgreSQL so far.
     pub fn round_trips(&self) -> usize {
         self.faults.round_trips.load(Ordering::SeqCst)
+    }
+
+    /// Delays every message of both directions by a random time of at most 10 ms.
+    pub fn delay_messages(&self, seed: u64) {
+        *self.faults.delays.lock().unwrap() = Some(seed);
     }
 
     /// Closes all connections and refuses new ones.
@@ -127,6 +140,16 @@ impl Proxy {
 }
 
 impl Faults {
+    /// The delay of the next message (SplitMix64).
+    fn next_delay(&self) -> Option<Duration> {
+        let mut delays = self.delays.lock().unwrap();
+        let state = delays.as_mut()?;
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Some(Duration::from_millis((mixed >> 32) % (MAX_DELAY_MS + 1)))
+    }
+
     fn toggle_blackhole(&self) {
         self.blackhole_changes.send_modify(|changes| *changes += 1);
     }
@@ -197,6 +220,9 @@ async fn copy(
         let now = *changes.borrow();
         if now != at_start || now % 2 == 1 {
             return std::future::pending().await;
+        }
+        if let Some(delay) = faults.next_delay() {
+            sleep(delay).await;
         }
         if !forwards(&buffer[..count]) || to.write_all(&buffer[..count]).await.is_err() {
             return;

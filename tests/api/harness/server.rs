@@ -207,7 +207,7 @@ async fn launch(database: &TestDatabase, flags: &[String]) -> (SocketAddr, Serve
     let task = tokio::spawn(async move {
         let database = Database::open(&config.database());
         let shutdown = async { stopped.await.unwrap_or_default() };
-        server::serve(listener, database, keys, &config, shutdown).await
+        server::serve(vec![listener.into()], database, keys, &config, shutdown).await
     });
     (address, ServerHandle { stop, task })
 }

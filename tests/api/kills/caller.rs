@@ -37,6 +37,8 @@ pub struct Callers {
     pub owner: Caller,
     /// Media servers and relay workers.
     pub operator: Caller,
+    /// Has the scopes `operator:read` and `operator:write`.
+    pub administrator: Caller,
 }
 
 /// The result of a call.
@@ -47,7 +49,7 @@ struct Attempt<A> {
 }
 
 impl Callers {
-    /// Creates an account and an operator key.
+    /// Creates an account and two operator keys.
     pub async fn sign_in(cluster: &Cluster, counts: Arc<Counts>) -> Self {
         let anonymous = Caller {
             replicas: cluster.replicas.clone(),
@@ -59,7 +61,12 @@ impl Callers {
         let scopes = ["streams:publish", "relays:work"];
         let secret = Process::create_operator_key_with(&cluster.database, &scopes).await;
         let operator_token = anonymous.exchange_api_key(&secret).await.access_token;
+        // The last one that can be created at the database.
+        let scopes = ["operator:read", "operator:write"];
+        let secret = Process::create_operator_key_with(&cluster.database, &scopes).await;
+        let administrator_token = anonymous.exchange_api_key(&secret).await.access_token;
         Self {
+            administrator: anonymous.with_token(&administrator_token),
             owner: anonymous.with_token(&tokens.access_token),
             operator: anonymous.with_token(&operator_token),
             anonymous,

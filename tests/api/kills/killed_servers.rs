@@ -10,6 +10,7 @@ use super::{
     counts::Counts,
     destinations::Destinations,
     nodes::Nodes,
+    operators::Operators,
     projects::Projects,
     publishes::Publishes,
     relays::{LEASE, Relays},
@@ -104,6 +105,7 @@ impl Workload {
             anonymous,
             owner,
             operator,
+            administrator,
         } = Callers::sign_in(cluster, counts.clone()).await;
         let created = owner.create_project("Show").await;
         let stream_key = created.stream_key;
@@ -117,6 +119,7 @@ impl Workload {
         writers.spawn(Destinations::new(&owner));
         writers.spawn(StreamKeys::start(&owner, &operator).await);
         writers.spawn(Nodes::start(&owner, &operator).await);
+        writers.spawn(Operators::new(&anonymous, &administrator));
         writers.spawn(Relays::new(&owner, &operator));
         writers.spawn(Renames::new(&project, "Ada"));
         writers.spawn(Renames::new(&project, "Grace"));

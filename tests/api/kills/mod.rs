@@ -8,6 +8,7 @@ mod counts;
 mod destinations;
 mod killed_servers;
 mod nodes;
+mod operators;
 mod projects;
 mod publishes;
 mod relays;

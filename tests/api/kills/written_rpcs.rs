@@ -3,12 +3,13 @@ use std::collections::BTreeSet;
 use crate::contract::descriptors::requests;
 
 /// The RPCs whose acknowledged writes survive kills.
-pub const WRITTEN_RPCS: [&str; 27] = [
+pub const WRITTEN_RPCS: [&str; 31] = [
     "BeginPublish",
     "ChangePassword",
     "ClaimRelays",
     "CreateApiKey",
     "CreateDestination",
+    "CreateOperatorKey",
     "CreateProject",
     "DeleteDestination",
     "DeleteMe",
@@ -18,7 +19,9 @@ pub const WRITTEN_RPCS: [&str; 27] = [
     "HeartbeatPublish",
     "RefreshTokens",
     "ReportRelays",
+    "ResumeUser",
     "RevokeApiKey",
+    "RevokeOperatorKey",
     "RevokeSession",
     "RotateStreamKey",
     "SignIn",
@@ -27,23 +30,20 @@ pub const WRITTEN_RPCS: [&str; 27] = [
     "StartRelay",
     "StopRelay",
     "StopStream",
+    "SuspendUser",
     "SyncNode",
     "UpdateDestination",
     "UpdateMe",
     "UpdateProject",
 ];
 
-/// The RPCs that need mail, an OpenID Connect issuer or an operator. Their transactions are like
-/// those of SignUp, SignIn, ChangePassword, CreateApiKey, RevokeApiKey and UpdateMe.
-const NOT_WRITTEN: [&str; 9] = [
-    "CreateOperatorKey",
+/// The RPCs that need a received message or an OpenID Connect issuer. Their transactions are like
+/// those of SignUp, SignIn, ChangePassword and UpdateMe.
+const NOT_WRITTEN: [&str; 5] = [
     "RequestEmailVerification",
     "RequestPasswordReset",
     "ResetPassword",
-    "ResumeUser",
-    "RevokeOperatorKey",
     "SignInWithIdToken",
-    "SuspendUser",
     "VerifyEmail",
 ];
 

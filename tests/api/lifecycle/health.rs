@@ -1,9 +1,9 @@
-use tonic::Code;
+use tonic::{Code, Response};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::harness::{Sqlite, TestServer};
+use crate::harness::{Sqlite, TestServer, refused};
 
 const SERVICES: [&str; 5] = [
     "",
@@ -29,8 +29,9 @@ async fn the_server_and_each_service_report_serving() {
     let request = HealthCheckRequest {
         service: "sluice.v1.Nothing".to_owned(),
     };
-    assert_eq!(
-        health.check(request).await.unwrap_err().code(),
-        Code::NotFound
-    );
+    let unknown = (Code::NotFound, "RESOURCE_NOT_FOUND");
+    let refusal = refused(health.check(request.clone()).await);
+    assert_eq!(refusal.class(), unknown);
+    let watch = health.watch(request).await.map(|_| Response::new(()));
+    assert_eq!(refused(watch).class(), unknown);
 }

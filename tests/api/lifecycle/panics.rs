@@ -49,7 +49,7 @@ async fn a_panic_in_a_handler_is_internal_and_the_next_call_is_served() {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let settings = settings(&[]);
     let routes = Routes::new(HealthServer::new(PanickingHealth::default()));
-    let listener = Listener::new(listener, settings.listener()).unwrap();
+    let listener = Listener::new(vec![listener.into()], settings.listener()).unwrap();
     let services = layers::stack(routes, Ok, &settings.layers());
     tokio::spawn(listener.serve(services, CancellationToken::new()));
     let mut client = HealthClient::new(Endpoint::from_shared(address).unwrap().connect_lazy());

@@ -1,10 +1,10 @@
-use tonic::Code;
+use tonic::{Code, Response};
 use tonic_reflection::pb::{
     v1::{self, server_reflection_client::ServerReflectionClient},
     v1alpha::{self, server_reflection_client::ServerReflectionClient as AlphaClient},
 };
 
-use crate::harness::{Sqlite, TestServer};
+use crate::harness::{Sqlite, TestServer, refused};
 
 const SERVICES: [&str; 4] = [
     "sluice.v1.AuthService",
@@ -74,12 +74,32 @@ async fn reflection_lists_the_services_in_both_versions() {
 async fn reflection_can_be_disabled() {
     let server = TestServer::start_with(Sqlite, &["--reflection=false"]).await;
 
-    assert_eq!(
-        listed_v1(&server).await.unwrap_err().code(),
-        Code::Unimplemented
-    );
-    assert_eq!(
-        listed_v1alpha(&server).await.unwrap_err().code(),
-        Code::Unimplemented
-    );
+    for listed in [listed_v1(&server).await, listed_v1alpha(&server).await] {
+        let refusal = refused(listed.map(Response::new));
+        let unavailable = (Code::Unimplemented, "METHOD_UNAVAILABLE");
+        assert_eq!(refusal.class(), unavailable);
+    }
+}
+
+/// The library ends the stream of answers with it.
+#[tokio::test]
+async fn an_unknown_name_is_not_found() {
+    use v1::server_reflection_request::MessageRequest;
+    let server = TestServer::start_with(Sqlite, &["--reflection=true"]).await;
+    let mut client = ServerReflectionClient::new(server.channel.clone());
+
+    for unknown in [
+        MessageRequest::FileByFilename("nothing.proto".to_owned()),
+        MessageRequest::FileContainingSymbol("sluice.v1.Nothing".to_owned()),
+    ] {
+        let request = v1::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(unknown),
+        };
+        let requests = tokio_stream::once(request);
+        let answers = client.server_reflection_info(requests).await.unwrap();
+        let answer = answers.into_inner().message().await.map(Response::new);
+        let refusal = refused(answer);
+        assert_eq!(refusal.class(), (Code::NotFound, "RESOURCE_NOT_FOUND"));
+    }
 }

@@ -271,6 +271,7 @@ async fn what_follows_from_an_invalid_setting_is_not_reported() {
 #[case("SLUICE_LISTN", "did you mean SLUICE_LISTEN?")]
 #[case("SLUICE_HOOK_SECRET", "did you mean SLUICE_HOOKS_SECRET?")]
 #[case("SLUICE_COMPLETELY_DIFFERENT", "is not a setting")]
+#[case("SLUICE_RELAY_PATIENCE", "did you mean SLUICE_RELAY_PROGRESS_TIMEOUT?")]
 #[tokio::test]
 async fn an_unknown_variable_is_reported_with_the_closest_name(
     #[case] name: &str,
@@ -412,5 +413,28 @@ async fn the_help_of_the_program_is_short() {
             "{}",
             output.stdout
         );
+    }
+}
+
+/// They come with text that was copied from a page or a message, and break keys and addresses.
+#[tokio::test]
+async fn invisible_characters_in_a_setting_are_refused_with_their_code_point() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "DB_NAME=slu\u{200b}ice\n";
+    fs::write(folder.path().join(".env"), file).unwrap();
+    let settings = [("SLUICE_JWT_ISSUER", "https://a.example.com\u{feff}")];
+    let flag = "--mail-from=Slui\u{ad}ce <sluice@example.com>";
+
+    let output = run_in(folder.path(), &["migrate", flag], &settings).await;
+
+    assert_eq!(output.exit_code, Some(2), "{output:?}");
+    for (name, code_point) in [
+        ("DB_NAME (--db-name, .env, line 1)", "U+200B"),
+        ("SLUICE_JWT_ISSUER (--jwt-issuer)", "U+FEFF"),
+        ("SLUICE_MAIL_FROM (--mail-from)", "U+00AD"),
+    ] {
+        let mut lines = output.stderr.lines();
+        let is_named = lines.any(|line| line.contains(name) && line.ends_with(code_point));
+        assert!(is_named, "{name}: {output:?}");
     }
 }

@@ -1,8 +1,16 @@
+use std::net::{IpAddr, Ipv4Addr};
+
 use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::scrape::Scrape;
-use crate::harness::{OpenCall, Process, RawConnection, Sqlite, TestDatabase, eventually};
+use crate::{
+    harness::{OpenCall, Process, RawConnection, Sqlite, TestDatabase, connect_from, eventually},
+    transport::{
+        http2_connection::Http2Connection,
+        http2_frames::{DATA, END_HEADERS, END_STREAM, HEADERS, client_preface, frame, headers},
+    },
+};
 
 const JWKS: &str = "sluice.v1.AuthService/GetJwks";
 
@@ -126,6 +134,54 @@ async fn a_response_that_is_not_read_and_its_closed_connection_are_counted() {
         let unread = scrape.value("sluice_responses_unread_total", &[]);
         let closed = scrape.value("sluice_connections_refused_total", &[r#"cause="unread""#]);
         (unread == Some(1.0) && closed == Some(1.0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_are_anonymous_unused_or_misused_are_counted_by_their_cause() {
+    let database = TestDatabase::create(Sqlite).await;
+    let settings = [
+        ("SLUICE_MAX_ANONYMOUS_CONNECTIONS", "2"),
+        ("SLUICE_UNUSED_CONNECTION_TIMEOUT", "2s"),
+    ];
+    let program = Process::serve(&database, &settings);
+    program.channel().await;
+    let address = program.address().await.parse().unwrap();
+    let from = |last| connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), address);
+
+    let mut misused = Http2Connection {
+        stream: from(3).await,
+    };
+    let watch = |number: u32| {
+        let head = headers("/grpc.health.v1.Health/Watch");
+        let head = frame(HEADERS, END_HEADERS, 2 * number + 1, &head);
+        [head, frame(DATA, END_STREAM, 2 * number + 1, &[0; 5])].concat()
+    };
+    let watches = client_preface().into_iter().chain((0..100).flat_map(watch));
+    misused.send(&watches.collect::<Vec<u8>>()).await.unwrap();
+    misused.closed().await;
+    let mut unused = Vec::new();
+    for _ in 0..3 {
+        let mut raw = Http2Connection {
+            stream: from(2).await,
+        };
+        // The one above the limit may be closed already.
+        let _ = raw.send(&client_preface()).await;
+        unused.push(raw);
+    }
+    for raw in unused {
+        raw.closed().await;
+    }
+
+    eventually("each is counted", async || {
+        let scrape = Scrape::of(&program).await;
+        let closed = |cause: &str| {
+            let cause = format!("cause=\"{cause}\"");
+            scrape.value("sluice_connections_refused_total", &[&cause])
+        };
+        let counted = ["misuse", "anonymous", "unused"].map(closed);
+        (counted == [Some(1.0), Some(1.0), Some(2.0)]).then_some(())
     })
     .await;
 }

@@ -324,3 +324,55 @@ async fn the_operator_key_can_be_in_a_file() {
     );
     assert_eq!(refusal.code, Code::Unauthenticated);
 }
+
+#[tokio::test]
+async fn operator_is_another_name_of_the_command() {
+    let fixture = Fixture::start(Sqlite).await;
+    let server = format!("http://{}", fixture.server.address);
+    let settings = [
+        ("SLUICE_SERVER", &*server),
+        ("SLUICE_OPERATOR_KEY", &*fixture.secret),
+    ];
+
+    for name in ["operator", "admin"] {
+        let command = Process::command(&[name, "list-operator-keys", "-o", "json"], &settings);
+        let output = Process::run(command).await;
+
+        assert_eq!(output.exit_code, Some(0), "{output:?}");
+        assert!(output.stdout.contains(&fixture.key_id), "{output:?}");
+    }
+}
+
+/// A command in a folder with a `.env` file, with the variables of the environment.
+async fn in_folder_with(file: &str, settings: &[(&str, &str)]) -> CommandOutput {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), file).unwrap();
+    let mut command = Process::command(&["operator", "list-users"], settings);
+    command
+        .env_remove("SLUICE_ENV_FILE")
+        .current_dir(folder.path());
+    Process::run(command).await
+}
+
+#[tokio::test]
+async fn a_file_of_the_current_folder_does_not_decide_which_server_receives_the_key() {
+    let thief = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = format!("SLUICE_SERVER=http://{}\n", thief.local_addr().unwrap());
+
+    let output = in_folder_with(&file, &[("SLUICE_OPERATOR_KEY", "slk_x")]).await;
+
+    assert_ne!(output.exit_code, Some(0), "{output:?}");
+    thief.set_nonblocking(true).unwrap();
+    let error = thief.accept().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{output:?}");
+}
+
+#[tokio::test]
+async fn a_key_in_a_file_of_the_current_folder_is_not_used() {
+    let output = in_folder_with("SLUICE_OPERATOR_KEY=slk_x\n", &[]).await;
+
+    assert_eq!(output.exit_code, Some(2), "{output:?}");
+    let said = "SLUICE_OPERATOR_KEY must be set";
+    assert!(output.stderr.contains(said), "{output:?}");
+    assert!(output.stderr.contains(".env is not read"), "{output:?}");
+}

@@ -138,6 +138,30 @@ async fn sync(client: &Client, node_id: &str) -> Result<Response<pb::SyncNodeRes
     client.stream.clone().sync_node(request).await
 }
 
+/// The reasons for which a sync of `n1` disconnects a connection that reports a stream.
+async fn kicks(client: &Client, stream: &pb::Stream) -> Vec<pb::EndReason> {
+    let request = pb::SyncNodeRequest {
+        node_id: "n1".to_owned(),
+        boot_id: "b1".to_owned(),
+        connections: vec![pb::NodeConnection {
+            connection_id: "c9".to_owned(),
+            stream_id: stream.id.clone(),
+            epoch: stream.epoch,
+            ..Default::default()
+        }],
+    };
+    let answer = client.stream.clone().sync_node(request).await;
+    let kicks = answer.unwrap().into_inner().kicks;
+    kicks.iter().map(pb::NodeKick::reason).collect()
+}
+
+/// The database without the times at which media servers reported.
+async fn dump_without_boots(server: &TestServer) -> Vec<String> {
+    let mut rows = dump(&server.database).await;
+    rows.retain(|row| !row.starts_with("node_boots: "));
+    rows
+}
+
 async fn claim(
     client: &Client,
     worker_id: &str,
@@ -246,6 +270,43 @@ async fn a_node_whose_stream_moved_to_another_node_is_told_to_stop(
     assert_eq!(answer.action(), pb::PublishAction::Stop);
     assert_eq!(answer.stop_reason(), pb::EndReason::TakenOver);
     end(old, stream, publisher("n1", "c1")).await.unwrap();
+}
+
+/// The same answer as for a stream that does not exist, whatever happened to the stream.
+#[rstest]
+#[tokio::test]
+async fn a_sync_of_the_own_node_learns_nothing_of_a_stream_of_another_and_changes_nothing(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let (node, theirs) = (&fixture.nodes[0], &fixture.streams[1]);
+    // The report lists no connection of its own stream, which so ends.
+    end(node, &fixture.streams[0], publisher("n1", "c1"))
+        .await
+        .unwrap();
+    let unknown = pb::Stream {
+        id: uuid::Uuid::now_v7().to_string(),
+        epoch: 1,
+        ..Default::default()
+    };
+    assert_eq!(kicks(node, &unknown).await, [pb::EndReason::KeyRotated]);
+
+    let before = dump_without_boots(&fixture.server).await;
+    assert_eq!(kicks(node, theirs).await, [pb::EndReason::KeyRotated]);
+    assert_eq!(dump_without_boots(&fixture.server).await, before);
+
+    let stop = pb::StopStreamRequest {
+        stream_id: theirs.id.clone(),
+        ..Default::default()
+    };
+    let mut owner = fixture.owner.client.stream.clone();
+    owner.stop_stream(stop).await.unwrap();
+    assert_eq!(kicks(node, theirs).await, [pb::EndReason::KeyRotated]);
+
+    // A key that is bound to no node is told.
+    let unbound = fixture.server.operator(&[Scope::StreamsPublish]).await;
+    let told = kicks(&unbound, theirs).await;
+    assert_eq!(told, [pb::EndReason::StoppedByOwner]);
 }
 
 #[rstest]

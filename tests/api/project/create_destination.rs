@@ -61,6 +61,9 @@ async fn a_destination_without_url_gets_the_url_of_its_platform(
         disabled: false,
         has_srt_passphrase: false,
         srt_pbkeylen: 0,
+        delay: Some(prost_types::Duration::default()),
+        max_video_bitrate_kbps: 0,
+        max_height: 0,
         create_time: made.create_time,
         update_time: made.create_time,
         etag: made.etag.clone(),
@@ -91,6 +94,9 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
         let request = pb::CreateDestinationRequest {
             display_name: "select ☃ update".to_owned(),
             disabled: true,
+            delay: Some(seconds(60)),
+            max_video_bitrate_kbps: 2_500,
+            max_height: 720,
             ..custom_destination(&project, url)
         };
 
@@ -100,8 +106,14 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
         assert_eq!(made.display_name, "select ☃ update");
         assert_eq!(made.url, url);
         assert!(made.disabled);
+        assert_eq!(made.delay, Some(seconds(60)));
+        assert_eq!((made.max_video_bitrate_kbps, made.max_height), (2_500, 720));
         assert_eq!(get_destination(&user, &made).await, made);
     }
+}
+
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 #[rstest]
@@ -151,11 +163,17 @@ async fn all_invalid_fields_are_named_at_once() {
             request_id: "1".to_owned(),
             srt_passphrase: "short".to_owned(),
             srt_pbkeylen: 1,
+            delay: Some(seconds(61)),
+            max_video_bitrate_kbps: 99,
+            max_height: -1,
         };
         assert_eq!(
             refused(create(&user, request).await).fields(),
             [
+                "delay",
                 "display_name",
+                "max_height",
+                "max_video_bitrate_kbps",
                 "platform",
                 "project_id",
                 "request_id",

@@ -120,6 +120,12 @@ async fn absent_fields_stay_unchanged(#[values(Sqlite, Postgres)] engine: Engine
     assert_eq!(after, expected);
 }
 
+/// 2.5 seconds.
+const DELAY: prost_types::Duration = prost_types::Duration {
+    seconds: 2,
+    nanos: 500_000_000,
+};
+
 #[rstest]
 #[tokio::test]
 async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: Engine) {
@@ -137,6 +143,9 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         disabled: Some(true),
         srt_passphrase: Some("correct horse".to_owned()),
         srt_pbkeylen: Some(24),
+        delay: Some(DELAY),
+        max_video_bitrate_kbps: Some(6_000),
+        max_height: Some(1_080),
         ..Default::default()
     };
     let after = updated(&user, request).await;
@@ -149,6 +158,9 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         disabled: true,
         has_srt_passphrase: true,
         srt_pbkeylen: 24,
+        delay: Some(DELAY),
+        max_video_bitrate_kbps: 6_000,
+        max_height: 1_080,
         update_time: after.update_time,
         etag: after.etag.clone(),
         ..before
@@ -392,13 +404,22 @@ async fn all_invalid_fields_are_named_at_once() {
             disabled: Some(false),
             srt_passphrase: Some("short".to_owned()),
             srt_pbkeylen: Some(1),
+            delay: Some(prost_types::Duration {
+                seconds: -1,
+                nanos: 0,
+            }),
+            max_video_bitrate_kbps: Some(-1),
+            max_height: Some(143),
             ..Default::default()
         };
         assert_eq!(
             refused(update(&user, request).await).fields(),
             [
+                "delay",
                 "destination_id",
                 "display_name",
+                "max_height",
+                "max_video_bitrate_kbps",
                 "platform",
                 "srt_passphrase",
                 "srt_pbkeylen",

@@ -83,6 +83,12 @@ async fn busy_project(engine: Engine) -> (Fixture, pb::Stream) {
         url: "srt://live.example.com:9000?latency=20".to_owned(),
         srt_passphrase: "correct horse battery".to_owned(),
         srt_pbkeylen: 32,
+        delay: Some(prost_types::Duration {
+            seconds: 1,
+            nanos: 1_000_000,
+        }),
+        max_video_bitrate_kbps: 2_500,
+        max_height: 720,
         disabled: true,
         ..Default::default()
     };

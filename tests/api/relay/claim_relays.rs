@@ -41,6 +41,10 @@ async fn a_claimed_relay_comes_with_everything_its_worker_needs(
     assert_eq!(assigned.output_server_url, "rtmp://live.example.com/app");
     assert_eq!(assigned.output_stream_key, "key-of-a");
     assert_eq!((&*assigned.srt_passphrase, assigned.srt_pbkeylen), ("", 0));
+    assert_eq!(
+        assigned.output_delay,
+        Some(prost_types::Duration::default())
+    );
     let leased = assigned.lease_expire_time.unwrap().seconds - relay.update_time.unwrap().seconds;
     assert_eq!(leased, 15);
     let left = assigned.lease_duration.unwrap().seconds;
@@ -99,6 +103,99 @@ async fn a_worker_gets_the_address_and_the_key_apart(#[values(Sqlite, Postgres)]
     assigned.sort();
     expected.sort();
     assert_eq!(assigned, expected);
+}
+
+#[rstest]
+#[tokio::test]
+async fn another_delay_starts_a_running_relay_again_with_it(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let request = pb::CreateDestinationRequest {
+        delay: seconds(30),
+        ..destination_request(&fixture.project, "a")
+    };
+    let destination = fixture.create_destination(request).await;
+    fixture.live("c1").await;
+    let mut worker = fixture.worker("w1").await;
+    let mut assigned = worker.next_assignments(1).await.remove(0);
+    assert_eq!(assigned.output_delay, seconds(30));
+
+    for delay in [seconds(60), seconds(0)] {
+        let change = pb::UpdateDestinationRequest {
+            destination_id: destination.id.clone(),
+            delay,
+            ..Default::default()
+        };
+        fixture.update_destination(change.clone()).await;
+        assert_eq!(worker.next_revocations().await, [assigned.lease_id.clone()]);
+        worker
+            .expect_accepted(state_report(&assigned, pb::RelayState::Idle, 0))
+            .await;
+        assigned = worker.next_assignments(1).await.remove(0);
+        assert_eq!(assigned.output_delay, delay);
+
+        // The same delay changes nothing.
+        fixture.update_destination(change).await;
+        worker
+            .expect_accepted(broadcasting_report(&assigned, 9))
+            .await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_relay_whose_video_is_encoded_counts_as_ten(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let limited = pb::CreateDestinationRequest {
+        max_video_bitrate_kbps: 2_500,
+        max_height: 720,
+        ..destination_request(&fixture.project, "limited")
+    };
+    let limited = fixture.create_destination(limited).await;
+    for name in ["a", "b", "c"] {
+        fixture.destination(name).await;
+    }
+    fixture.live("c1").await;
+
+    let mut large = fixture.worker_with("large", "", 11).await;
+    let assigned = large.next_assignments(2).await;
+    let limits = |assigned: &pb::RelayAssignment| {
+        let id = assigned.relay.clone().unwrap().destination_id;
+        (
+            id == limited.id,
+            assigned.max_video_bitrate_kbps,
+            assigned.max_height,
+        )
+    };
+    let limits: Vec<_> = assigned.iter().map(limits).collect();
+    assert!(limits.contains(&(true, 2_500, 720)), "{limits:?}");
+    assert!(limits.contains(&(false, 0, 0)), "{limits:?}");
+    let mut other = fixture.worker_with("other", "", 1000).await;
+    assert_eq!(other.next_assignments(2).await.len(), 2, "the others");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_worker_with_too_little_capacity_to_encode_takes_other_relays(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let limited = pb::CreateDestinationRequest {
+        max_height: 720,
+        ..destination_request(&fixture.project, "limited")
+    };
+    fixture.create_destination(limited).await;
+    let plain = fixture.destination("plain").await;
+    let live = fixture.live("c1").await;
+
+    let mut small = fixture.worker_with("small", "", 9).await;
+    let assigned = small.next_assignments(1).await.remove(0);
+    assert_eq!(assigned.relay.unwrap().destination_id, plain.id);
+    fixture.assert_not_assigned(&mut small, &live).await;
+    let mut large = fixture.worker_with("large", "", 10).await;
+    assert_eq!(large.next_assignments(1).await[0].max_height, 720);
 }
 
 #[rstest]

@@ -1,13 +1,17 @@
 //! Expiry of leases.
 
+use chrono::{TimeDelta, Utc};
 use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
 
 use super::fixture::{
     Fixture, STARTED, STOPPED, Worker, broadcasting_report, destination_request, retryable_failure,
-    state,
+    state, timestamp,
 };
-use crate::harness::{Engine, Postgres, Sqlite, eventually};
+use crate::harness::{
+    Client, Engine, FullDisk, Pooled, Postgres, Process, Sqlite, TestDatabase, TestServer,
+    eventually, exchange,
+};
 use pb::RelayState::{Broadcasting, Idle, Starting};
 
 const SHORT_LEASE: [&str; 1] = ["--relay-lease=2s"];
@@ -114,6 +118,70 @@ async fn a_server_restart_expires_no_lease(#[values(Sqlite, Postgres)] engine: E
         .await;
     let query = "select count(*) from relays where state = 'broadcasting'";
     assert_eq!(server.database.number(query).await, 1);
+}
+
+/// When nothing can be written, no report is either. Workers report first when it can again.
+#[rstest]
+#[tokio::test]
+async fn after_writes_have_failed_no_lease_expires_before_workers_could_report(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    const LEASE: TimeDelta = TimeDelta::seconds(2);
+    let database = TestDatabase::create(engine).await.direct();
+    let disk = FullDisk::new().await;
+    let program = Process::serve_on_disk(&database, &disk, &[("SLUICE_RELAY_LEASE", "2s")]);
+    let channel = program.channel().await;
+    let server = TestServer::start_on(database, &["--relay-lease=10min"]).await;
+    let fixture = Fixture::over(server, 0).await;
+    fixture.destination("a").await;
+    let live = fixture.live("c1").await;
+    let (_, key) = fixture
+        .server
+        .operator_key(&[Scope::RelaysWork], None, None)
+        .await;
+    let workers = Client::with_token(&channel, &exchange(&channel, &key).await);
+    let mut worker = Worker::claim(&workers, "w1", "", 1).await;
+    worker.next_assignments(1).await;
+    let database = &fixture.server.database;
+    match engine {
+        Sqlite => disk.fill(),
+        Postgres | Pooled => database.refuse_writes().await,
+    }
+    drop(worker);
+    eventually("an expiry fails", async || {
+        let mut lines = program.log().into_iter();
+        lines.find(|line| line.contains("cannot expire overdue relays"))
+    })
+    .await;
+
+    let recovered = Utc::now();
+    match engine {
+        Sqlite => disk.free(),
+        Postgres | Pooled => database.accept_writes().await,
+    }
+    let request = pb::ListRelaysRequest {
+        stream_id: live.id.clone(),
+        ..Default::default()
+    };
+    let streams = &fixture.owner.client.stream;
+    let idle = eventually("the lease expires", async || {
+        // A session of PostgreSQL that was terminated fails one call.
+        let listed = streams.clone().list_relays(request.clone()).await.ok()?;
+        let relay = listed.into_inner().relays.remove(0);
+        (relay.state() == Idle).then_some(relay)
+    })
+    .await;
+
+    let expired = timestamp(idle.update_time);
+    let earliest = recovered + LEASE;
+    assert!(
+        expired
+            >= (
+                earliest.timestamp(),
+                earliest.timestamp_subsec_nanos() as i32
+            ),
+        "{idle:?}, recovered at {recovered}"
+    );
 }
 
 #[rstest]

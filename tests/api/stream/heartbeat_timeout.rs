@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::fixture::{CONTINUE, Fixture, instruction, state, stats_with_bytes, stop};
-use crate::harness::{Engine, MediaServer, Postgres, Sqlite, eventually};
+use crate::harness::{Engine, MediaServer, Pooled, Postgres, Sqlite, eventually};
 
 /// Missed heartbeats and media are detected quickly.
 const SHORT_TIMEOUTS: [&str; 3] = [
@@ -15,7 +15,7 @@ const SHORT_TIMEOUTS: [&str; 3] = [
 #[rstest]
 #[tokio::test]
 async fn a_stream_without_heartbeats_ends_at_its_last_seen_time(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::start_with(engine, &SHORT_TIMEOUTS).await;
     let live = fixture.begin_live_stream("a").await;

@@ -2,7 +2,7 @@ use rstest::rstest;
 use sluice::proto::v1 as pb;
 
 use super::fixture::{CONTINUE, Fixture, instruction, state, stop, timestamp};
-use crate::harness::{Engine, MediaServer, Postgres, Sqlite};
+use crate::harness::{Engine, MediaServer, Pooled, Postgres, Sqlite};
 
 /// Timeouts are detected quickly. The server waits for one timeout after its start.
 const SHORT_TIMEOUTS: [&str; 2] = ["--heartbeat-interval=100ms", "--heartbeat-timeout=400ms"];
@@ -34,7 +34,7 @@ async fn a_lost_connection_leaves_the_stream_reconnecting(
 #[rstest]
 #[tokio::test]
 async fn a_publisher_that_reconnects_continues_the_stream(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::with_window(engine, &[]).await;
     let live = fixture.node.live(&fixture.key, "a").await;
@@ -111,7 +111,7 @@ async fn a_publisher_can_reconnect_with_media_flowing(#[values(Sqlite, Postgres)
 #[rstest]
 #[tokio::test]
 async fn a_stream_whose_publisher_does_not_reconnect_ends_at_its_last_seen_time(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let fixture = Fixture::with_window(engine, &SHORT_TIMEOUTS).await;
     let live = fixture.begin_live_stream("a").await;

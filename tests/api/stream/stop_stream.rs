@@ -3,7 +3,7 @@ use sluice::proto::v1 as pb;
 use tonic::Code;
 
 use super::fixture::{Fixture, instruction, state, stop, timestamp};
-use crate::harness::{Engine, MediaServer, Postgres, Sqlite, refused};
+use crate::harness::{Engine, MediaServer, Pooled, Postgres, Sqlite, refused};
 
 const STOPPED: (pb::StreamState, pb::EndReason) =
     (pb::StreamState::Ended, pb::EndReason::StoppedByOwner);
@@ -11,7 +11,7 @@ const STOPPED: (pb::StreamState, pb::EndReason) =
 #[rstest]
 #[tokio::test]
 async fn the_owner_stops_a_stream(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(0, 60)] window_seconds: i64,
 ) {
     let fixture = Fixture::with_window_of(engine, window_seconds).await;
@@ -114,7 +114,9 @@ async fn a_hold_can_be_set_with_an_ended_stream_that_stays_unchanged(
 /// Predecessor's defect G17: deleting a project did not stop its publisher.
 #[rstest]
 #[tokio::test]
-async fn a_connection_is_told_why_its_stream_ended(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_connection_is_told_why_its_stream_ended(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let mut client = fixture.owner.client.project.clone();
     let live = async || {

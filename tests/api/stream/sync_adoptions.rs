@@ -10,7 +10,7 @@ use super::{
         with_stream_and_key,
     },
 };
-use crate::harness::{Engine, MediaServer, Postgres, Sqlite};
+use crate::harness::{Engine, MediaServer, Pooled, Postgres, Sqlite};
 
 /// Missed heartbeats and media are detected quickly.
 const SHORT_TIMEOUTS: [&str; 3] = [
@@ -22,7 +22,7 @@ const SHORT_TIMEOUTS: [&str; 3] = [
 #[rstest]
 #[tokio::test]
 async fn an_unknown_connection_with_a_valid_key_is_adopted(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(None, stats_with_bytes(5), stats_with_bytes(0))] stats: Option<pb::StreamStats>,
 ) {
     let fixture = Fixture::start(engine).await;
@@ -215,7 +215,7 @@ async fn an_adoption_never_takes_over_a_running_stream(
 #[rstest]
 #[tokio::test]
 async fn an_adopted_connection_replaces_the_one_missing_from_the_same_report(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(0, 60)] window_seconds: i64,
 ) {
     let fixture = Fixture::with_takeover(engine, window_seconds).await;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     contract::dump::dump,
-    harness::{Engine, Postgres, Sqlite},
+    harness::{Engine, Pooled, Postgres, Sqlite},
 };
 
 /// An action of an owner on a live project.
@@ -88,7 +88,7 @@ async fn a_report_does_not_undo_a_decision_of_the_owner(
 #[rstest]
 #[tokio::test]
 async fn a_connection_that_lost_a_takeover_is_kicked_as_taken_over(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(0, 60)] window_seconds: i64,
 ) {
     let fixture = Fixture::with_takeover(engine, window_seconds).await;

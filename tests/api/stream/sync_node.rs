@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     contract::dump::dump,
-    harness::{Engine, Postgres, Sqlite},
+    harness::{Engine, Pooled, Postgres, Sqlite},
 };
 
 /// Missed heartbeats are detected quickly.
@@ -56,7 +56,7 @@ async fn a_report_without_connections_requires_no_action(
 #[rstest]
 #[tokio::test]
 async fn a_report_counts_as_a_heartbeat_of_each_connection(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(None, stats_with_bytes(7), stats_with_bytes(0))] stats: Option<pb::StreamStats>,
 ) {
     let fixture = Fixture::start(engine).await;
@@ -230,7 +230,7 @@ async fn a_stream_with_an_unreported_connection_is_reconnecting(
 #[rstest]
 #[tokio::test]
 async fn streams_of_a_superseded_boot_end_once(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
     #[values(false, true)] connecting: bool,
 ) {
     let fixture = Fixture::start(engine).await;
@@ -376,7 +376,7 @@ async fn stream_rows(fixture: &Fixture) -> Vec<String> {
 #[rstest]
 #[tokio::test]
 async fn a_report_without_changes_writes_no_stream_and_counts_as_a_heartbeat(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let flags = ["--heartbeat-timeout=1h"];
     let fixture = Fixture::start_with(engine, &flags).await;

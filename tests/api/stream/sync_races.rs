@@ -12,7 +12,7 @@ use super::{
         with_stream_and_key,
     },
 };
-use crate::harness::{Client, Engine, MediaServer, Postgres, Sqlite, refused};
+use crate::harness::{Client, Engine, MediaServer, Pooled, Postgres, Sqlite, refused};
 
 const CALLS: usize = 24;
 
@@ -99,7 +99,7 @@ async fn concurrent_reports_never_leave_two_streams(
 #[rstest]
 #[tokio::test]
 async fn one_report_sent_many_times_concurrently_adopts_once(
-    #[values(Sqlite, Postgres)] engine: Engine,
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
 ) {
     let mut fixture = Fixture::start(engine).await;
     let nodes = fixture.two_nodes().await;

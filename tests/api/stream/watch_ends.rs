@@ -12,7 +12,7 @@ use super::{
 use crate::{
     auth::calls,
     harness::{
-        Client, Engine, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, TestServer,
+        Client, Engine, Pooled, Postgres, Process, Proxy, Signal, Sqlite, TestDatabase, TestServer,
         Watcher, eventually, refused,
     },
 };
@@ -98,7 +98,7 @@ async fn a_watch_ends_when_its_api_key_expires(#[values(Sqlite, Postgres)] engin
 
 #[rstest]
 #[tokio::test]
-async fn the_watches_of_a_deleted_account_end(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn the_watches_of_a_deleted_account_end(#[values(Sqlite, Postgres, Pooled)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let replica = fixture.server.replica().await;
     let there = Client::with_token(&replica, &fixture.owner.tokens.access_token);
@@ -124,7 +124,9 @@ async fn the_watches_of_a_deleted_account_end(#[values(Sqlite, Postgres)] engine
 /// A deleted row leaves no event.
 #[rstest]
 #[tokio::test]
-async fn a_watch_ends_when_its_project_row_is_deleted(#[values(Sqlite, Postgres)] engine: Engine) {
+async fn a_watch_ends_when_its_project_row_is_deleted(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+) {
     let fixture = Fixture::start(engine).await;
     let (_, mut watcher) = Watcher::start_synced(&fixture.owner.client, &fixture.project_id).await;
 

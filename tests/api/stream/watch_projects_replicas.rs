@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use rstest::rstest;
-use sluice::proto::v1 as pb;
+use sluice::proto::v1::watch_projects_response::Event;
 use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
 use tokio::{task::JoinSet, time::sleep};
@@ -19,6 +19,9 @@ const PROJECTS: usize = 1000;
 
 /// Renames of each project, by writers on two replicas.
 const CHANGES: usize = 4;
+
+/// Pairs of concurrent writers to the survivor of a kill.
+const WRITERS: usize = 5;
 
 /// Creates projects in parallel; returns their ids.
 async fn create_projects(owner: &User, count: usize) -> Vec<String> {
@@ -121,49 +124,38 @@ async fn read_until_lost(watcher: &mut ProjectsWatcher) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_resumes_at_another_replica_after_its_own_is_killed() {
-    const WATCHED: usize = 50;
+    resume_after_kills(50, &[0, 1, 0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_of_a_thousand_projects_resumes_at_another_replica_after_its_own_is_killed() {
+    resume_after_kills(PROJECTS, &[0]).await;
+}
+
+/// Watches projects that a survivor changes before, during and after each kill of the watched
+/// replica. The watcher checks that each project goes on with the next revision.
+async fn resume_after_kills(watched: usize, kills: &[usize]) {
     let settings = [("SLUICE_CALLER_BURST", "1000000")];
     let database = TestDatabase::create(Postgres).await;
     let mut cluster = Cluster::start(database, 2, &settings).await;
-    let request = pb::SignUpRequest {
-        email: "ada@example.com".to_owned(),
-        password: "correct horse battery staple".to_owned(),
-        display_name: "Ada".to_owned(),
-        request_id: String::new(),
-    };
-    let mut auth = Client::anonymous(&cluster.replicas.channel(0)).auth;
-    let token = auth.sign_up(request).await.unwrap().into_inner().tokens;
-    let token = token.unwrap().access_token;
+    let owner = User::sign_up(&cluster.replicas.channel(0)).await;
+    let token = owner.tokens.access_token.clone();
     let client =
         |cluster: &Cluster, number| Client::with_token(&cluster.replicas.channel(number), &token);
-    let mut ids = Vec::new();
-    for _ in 0..WATCHED {
-        let request = pb::CreateProjectRequest {
-            display_name: "Show".to_owned(),
-            ..Default::default()
-        };
-        let mut projects = client(&cluster, 0).project;
-        let created = projects.create_project(request).await.unwrap();
-        ids.push(created.into_inner().project.unwrap().id);
-    }
+    let ids = create_projects(&owner, watched).await;
     let named: Vec<_> = ids.iter().map(|id| (&**id, 0)).collect();
     let here = client(&cluster, 0);
-    let (_, mut watcher) = ProjectsWatcher::start_synced(&here, &named).await;
+    let (snapshots, mut watcher) = ProjectsWatcher::start_synced(&here, &named).await;
+    assert_eq!(snapshots.len(), watched);
     let mut lasts = watcher.revisions.clone();
 
-    for killed in [0, 1, 0] {
-        // The survivor writes before, during and after the kill.
+    for &killed in kills {
         let survivor = client(&cluster, killed + 1);
-        let writing = {
-            let (survivor, ids) = (survivor.clone(), ids.clone());
-            tokio::spawn(async move {
-                for number in 0..CHANGES {
-                    for id in &ids {
-                        rename(&survivor, id, &format!("Name {number}")).await;
-                    }
-                }
-            })
-        };
+        let mut writing = JoinSet::new();
+        for some in ids.chunks(watched.div_ceil(WRITERS)) {
+            writing.spawn(write(survivor.clone(), some.to_vec()));
+            writing.spawn(write(survivor.clone(), some.to_vec()));
+        }
         let (mut before, ()) = tokio::join!(
             async {
                 read_until_lost(&mut watcher).await;
@@ -176,10 +168,9 @@ async fn a_watch_resumes_at_another_replica_after_its_own_is_killed() {
             .iter()
             .map(|(id, revision)| (&**id, *revision))
             .collect();
-        // The watcher checks that each project goes on with the next revision.
         let resumed = until_available(|| ProjectsWatcher::start(&survivor, &seen)).await;
         watcher = resumed.unwrap();
-        writing.await.unwrap();
+        writing.join_all().await;
         for (id, last) in &mut lasts {
             *last += CHANGES as i64;
             watcher.read_until(id, *last).await;
@@ -214,4 +205,33 @@ async fn a_project_that_becomes_visible_long_after_its_creation_is_added_to_the_
 
     let message = watcher.next().await;
     assert_eq!(message.project_id, "01890a5d-ac96-774b-bcce-b302099a8057");
+}
+
+/// The same for a refused publisher, whose row is read for a minute after the time in it.
+#[tokio::test]
+async fn a_refused_publisher_that_becomes_visible_after_more_than_a_minute_is_sent() {
+    let server = TestServer::start(Postgres).await;
+    let owner = server.user().await;
+    let (project, _) = owner.project().await;
+    let id = &*project.id;
+    let (_, mut watcher) = ProjectsWatcher::start_synced(&owner.client, &[(id, 0)]).await;
+    let mut late = PgConnection::connect(&server.database.url).await.unwrap();
+    let insert = format!(
+        "begin;
+         insert into refusals (id, project_id, create_time, reason, node_id, peer_prefix)
+         values ('01890a5d-ac96-774b-bcce-b302099a8057', '{id}', now() - interval '55 seconds',
+                 'conflict', 'late', '')"
+    );
+    let insert = sqlx::raw_sql(AssertSqlSafe(insert));
+    insert.execute(&mut late).await.unwrap();
+
+    sleep(Duration::from_secs(8)).await;
+    let commit = sqlx::raw_sql("commit").execute(&mut late).await;
+    commit.unwrap();
+
+    let refused = watcher.find(id, |message| match &message.event {
+        Some(Event::PublisherRefused(refusal)) => Some(refusal.clone()),
+        _ => None,
+    });
+    assert_eq!(refused.await.node_id, "late");
 }

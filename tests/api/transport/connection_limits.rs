@@ -167,11 +167,10 @@ async fn an_address_where_a_media_server_has_authenticated_may_open_any_number_a
 }
 
 #[tokio::test]
-async fn connections_of_an_address_that_opens_them_too_fast_wait_for_their_turn() {
+async fn connections_of_an_address_that_opens_them_too_fast_wait_for_their_turn_or_are_refused() {
     let flags = [
         "--address-connection-rate=1",
         "--address-connection-burst=2",
-        "--handshake-timeout=5min",
     ];
     let server = TestServer::start_with(Sqlite, &flags).await;
     let begun = Instant::now();
@@ -182,19 +181,13 @@ async fn connections_of_an_address_that_opens_them_too_fast_wait_for_their_turn(
 
     let mut slow = open_from(SLOW, server.address).await;
     slow.next().await.expect("its SETTINGS");
-    let last = fast.last().unwrap();
-    assert!(
-        last.stream.try_read(&mut [0]).is_err(),
-        "its turn is in a minute"
-    );
     call(&server).await;
 
-    for raw in &mut fast[..4] {
-        raw.next().await.expect("its SETTINGS, in turn");
+    let mut served = 0;
+    for raw in &mut fast {
+        served += u64::from(raw.next().await.is_some());
     }
-    assert!(
-        begun.elapsed() > Duration::from_secs(2),
-        "{:?}",
-        begun.elapsed()
-    );
+    // One waits for at most a second, and time goes on.
+    let most = 3 + begun.elapsed().as_secs();
+    assert!((2..=most).contains(&served), "{served}, not 2 to {most}");
 }

@@ -169,7 +169,7 @@ async fn listen(
     change(&mut listener_settings.timeouts);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let listener = Listener::new(listener, listener_settings).unwrap();
+    let listener = Listener::new(vec![listener.into()], listener_settings).unwrap();
     let metrics = listener.metrics();
     let services = layers::stack(Routes::default(), Ok, &settings.layers());
     tokio::spawn(listener.serve(services, CancellationToken::new()));

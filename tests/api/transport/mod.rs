@@ -15,4 +15,7 @@ mod refused_calls;
 mod rlimit;
 mod tls;
 mod tls_client;
+
+mod unix_socket_clients;
+mod unix_sockets;
 mod unread_responses;

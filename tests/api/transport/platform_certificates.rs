@@ -34,20 +34,17 @@ fn sign_up(email: &str) -> pb::SignUpRequest {
     }
 }
 
-/// Signs in at a server with these trusted authorities.
+/// Signs in at a server with this variable, which names trusted authorities.
 async fn sign_in_with_id_token(
     issuer: &Issuer,
     key: &IssuerKey,
-    authorities: &str,
+    authorities: (&str, &str),
 ) -> (
     Process,
     Result<tonic::Response<pb::SignInWithIdTokenResponse>, tonic::Status>,
 ) {
     let database = TestDatabase::create(Sqlite).await;
-    let settings = [
-        ("SLUICE_OIDC_PROVIDERS", &*issuer.setting()),
-        ("SSL_CERT_FILE", authorities),
-    ];
+    let settings = [("SLUICE_OIDC_PROVIDERS", &*issuer.setting()), authorities];
     let program = Process::serve(&database, &settings);
     let mut client = Client::anonymous(&program.channel().await);
     let claims = issuer.claims_with_email("ada", "ada@example.com");
@@ -67,20 +64,41 @@ async fn keys_are_fetched_from_an_issuer_that_the_platform_trusts() {
     let key = IssuerKey::p256("k1");
     let issuer = Issuer::start_with_tls(&own, &[&key]).await;
 
-    let (_program, answer) = sign_in_with_id_token(&issuer, &key, &trusted).await;
+    let trusted = ("SSL_CERT_FILE", &*trusted);
+    let (_program, answer) = sign_in_with_id_token(&issuer, &key, trusted).await;
     answer.unwrap();
 
     for (authorities, logged) in [
         (&*another, "invalid peer certificate"),
         (NO_AUTHORITIES, "install the package ca-certificates"),
     ] {
-        let (program, answer) = sign_in_with_id_token(&issuer, &key, authorities).await;
+        let named = ("SSL_CERT_FILE", authorities);
+        let (program, answer) = sign_in_with_id_token(&issuer, &key, named).await;
         let refusal = refused(answer);
         let unavailable = (Code::Unavailable, "ISSUER_UNAVAILABLE");
         assert_eq!(refusal.class(), unavailable, "{authorities}");
-        let log = program.log().concat();
-        assert!(log.contains(logged), "{log}");
+        eventually(logged, async || {
+            program.log().concat().contains(logged).then_some(())
+        })
+        .await;
     }
+}
+
+#[tokio::test]
+async fn a_directory_of_authorities_replaces_those_of_the_platform() {
+    let (folder, own, _) = certificate().await;
+    let (other_folder, _, _) = certificate().await;
+    let key = IssuerKey::p256("k1");
+    let issuer = Issuer::start_with_tls(&own, &[&key]).await;
+
+    let trusted = ("SSL_CERT_DIR", folder.path().to_str().unwrap());
+    let (_program, answer) = sign_in_with_id_token(&issuer, &key, trusted).await;
+    answer.unwrap();
+
+    let another = ("SSL_CERT_DIR", other_folder.path().to_str().unwrap());
+    let (_program, answer) = sign_in_with_id_token(&issuer, &key, another).await;
+    let unavailable = (Code::Unavailable, "ISSUER_UNAVAILABLE");
+    assert_eq!(refused(answer).class(), unavailable);
 }
 
 #[tokio::test]

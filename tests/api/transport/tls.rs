@@ -155,6 +155,34 @@ async fn a_new_certificate_is_loaded_without_a_failed_call() {
 }
 
 #[tokio::test]
+async fn with_an_expired_certificate_connections_fail_until_its_files_are_replaced() {
+    let TlsServer { server, own } = TlsServer::start(&[]).await;
+    let folder = server.database.directory.path().join("expired");
+    fs::create_dir(&folder).unwrap();
+    let expired = Certificate::make_expired(&folder).await;
+    let valid = other(server.database.directory.path(), "valid").await;
+    let both = client(&[&expired, &valid], None);
+
+    fs::copy(&expired.file, &own.file).unwrap();
+    fs::copy(&expired.key, &own.key).unwrap();
+    eventually("connections fail", async || {
+        let failed = connect(&both, server.address).await.err()?.to_string();
+        failed.contains("expired").then_some(())
+    })
+    .await;
+
+    fs::copy(&valid.file, &own.file).unwrap();
+    fs::copy(&valid.key, &own.key).unwrap();
+    eventually("connections succeed", async || {
+        connect(&both, server.address).await.ok()
+    })
+    .await;
+    let served = Client::anonymous(&channel(both, server.address));
+    let mut auth = served.auth.clone();
+    auth.get_jwks(pb::GetJwksRequest {}).await.unwrap();
+}
+
+#[tokio::test]
 async fn mutual_tls_refuses_clients_without_a_trusted_certificate() {
     let database = TestDatabase::create(Sqlite).await;
     let folder = database.directory.path().to_owned();

@@ -224,7 +224,7 @@ async fn a_slow_reader_gets_the_whole_response() {
 
 #[tokio::test]
 async fn an_idle_watch_goes_on() {
-    let flags = ["--response-read-timeout=200ms", "--watch-heartbeat=1min"];
+    let flags = ["--response-read-timeout=200ms", "--watch-heartbeat=20s"];
     let fixture = Fixture::start_with(Sqlite, &flags).await;
     let (owner, id) = (&fixture.owner.client, &fixture.project_id);
     let (_, mut watcher) = Watcher::start_synced(owner, id).await;

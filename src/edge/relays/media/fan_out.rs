@@ -1,10 +1,13 @@
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
 use super::{
     output_queue::OutputQueue,
-    packet::{Packet, Role},
+    packet::{AnnouncedVideo, Packet, Role},
 };
 
 /// The most media of the current group of pictures that is kept for new outputs.
@@ -35,17 +38,18 @@ struct State {
     /// The timestamp of the first audio packet of the epoch.
     first_audio: Option<u32>,
     has_video: bool,
-    announces_video: bool,
+    announced_video: Option<AnnouncedVideo>,
     epoch: u64,
-    /// The first codec of Enhanced RTMP that has media but no configuration.
-    unconfigured: Option<String>,
+    /// The first codec of Enhanced RTMP that the media server does not pass on, or without
+    /// its configuration.
+    withheld: Option<String>,
     queues: Vec<Weak<OutputQueue>>,
 }
 
 impl FanOut {
-    /// Adds an output.
-    pub(crate) fn subscribe(&self) -> Arc<OutputQueue> {
-        let queue = Arc::new(OutputQueue::default());
+    /// Adds an output, which receives packets after a delay.
+    pub(crate) fn subscribe(&self, delay: Duration) -> Arc<OutputQueue> {
+        let queue = Arc::new(OutputQueue::new(delay));
         let mut state = self.state.lock();
         let packets = state.descriptions.iter().chain(&state.group).cloned();
         queue.start(packets);
@@ -82,10 +86,10 @@ impl FanOut {
         names
     }
 
-    /// A codec that cannot be decoded, because the media server does not send its
-    /// configuration.
-    pub(crate) fn unconfigured_codec(&self) -> Option<String> {
-        self.state.lock().unconfigured.clone()
+    /// A codec of which the media server does not send the media, or the configuration that
+    /// decoders need.
+    pub(crate) fn withheld_codec(&self) -> Option<String> {
+        self.state.lock().withheld.clone()
     }
 }
 
@@ -112,7 +116,9 @@ impl State {
 
     fn keep(&mut self, packet: &Packet) {
         self.has_video |= packet.is_video();
-        self.announces_video |= packet.announces_video();
+        if packet.role == Role::Metadata {
+            self.announced_video = packet.announced_video();
+        }
         match packet.role {
             Role::Metadata | Role::Header(_) => self.keep_description(packet),
             Role::Keyframe => {
@@ -154,7 +160,7 @@ impl State {
             && name != "vp08"
             && !self.descriptions.iter().any(configured)
         {
-            self.unconfigured.get_or_insert_with(|| name.to_owned());
+            self.withheld.get_or_insert_with(|| name.to_owned());
         }
     }
 
@@ -164,10 +170,15 @@ impl State {
             return true;
         }
         let first = *self.first_audio.get_or_insert(packet.timestamp);
-        let wait = match self.announces_video {
-            true => ANNOUNCED_VIDEO_WAIT_MS,
-            false => VIDEO_WAIT_MS,
+        let wait = match self.announced_video {
+            Some(_) => ANNOUNCED_VIDEO_WAIT_MS,
+            None => VIDEO_WAIT_MS,
         };
-        packet.timestamp.wrapping_sub(first) < wait
+        let is_waiting = packet.timestamp.wrapping_sub(first) < wait;
+        if let (false, Some(AnnouncedVideo::Enhanced(codec))) = (is_waiting, &self.announced_video)
+        {
+            self.withheld.get_or_insert_with(|| codec.clone());
+        }
+        is_waiting
     }
 }

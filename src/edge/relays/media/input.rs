@@ -56,8 +56,11 @@ pub(crate) struct InputSource {
 pub(crate) struct Input {
     fan_out: Arc<FanOut>,
     failure: watch::Receiver<Option<RelayFailure>>,
-    /// Kept here, so that it is measured for as long as the input exists.
-    _meter: Arc<MediaMeter>,
+    /// Kept here, so that it is measured for as long as the input exists. A rendition has none:
+    /// its source is measured.
+    _meter: Option<Arc<MediaMeter>>,
+    /// What this is made from, if it is a rendition.
+    source: Option<Arc<Self>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -82,19 +85,38 @@ impl Input {
         Ok(Self {
             fan_out,
             failure,
-            _meter: meter,
+            source: None,
+            _meter: Some(meter),
             _task: AbortOnDropHandle::new(tokio::spawn(playing)),
         })
     }
 
-    /// Adds an output.
-    pub(crate) fn subscribe(&self) -> Arc<OutputQueue> {
-        self.fan_out.subscribe()
+    /// A rendition of another input, which a task distributes.
+    pub(crate) fn derived(
+        source: Arc<Self>,
+        fan_out: Arc<FanOut>,
+        failure: watch::Receiver<Option<RelayFailure>>,
+        task: AbortOnDropHandle<()>,
+    ) -> Self {
+        Self {
+            fan_out,
+            failure,
+            source: Some(source),
+            _meter: None,
+            _task: task,
+        }
     }
 
-    /// Why there is no play session now.
+    /// Adds an output, which receives packets after a delay.
+    pub(crate) fn subscribe(&self, delay: Duration) -> Arc<OutputQueue> {
+        self.fan_out.subscribe(delay)
+    }
+
+    /// Why there is no media now.
     pub(crate) fn failure(&self) -> Option<RelayFailure> {
-        self.failure.borrow().clone()
+        let source = self.source.as_ref();
+        let failure = source.and_then(|source| source.failure());
+        failure.or_else(|| self.failure.borrow().clone())
     }
 
     /// The codecs of Enhanced RTMP in the stream so far.
@@ -104,10 +126,16 @@ impl Input {
 
     /// A failure that no other attempt can avoid: the media server omits what decoders need.
     pub(crate) fn codec_failure(&self) -> Option<RelayFailure> {
-        let codec = self.fan_out.unconfigured_codec()?;
+        if let Some(source) = &self.source {
+            let own = self.failure.borrow().clone();
+            return source
+                .codec_failure()
+                .or(own.filter(RelayFailure::is_fatal));
+        }
+        let codec = self.fan_out.withheld_codec()?;
         let text = format!(
-            "the media server does not pass on the configuration of the codec {codec} \
-            (Enhanced RTMP): nginx-rtmp cannot, MediaMTX and SRS can"
+            "the media server does not pass on the codec {codec} (Enhanced RTMP) or its \
+            configuration: nginx-rtmp cannot, MediaMTX and SRS can"
         );
         Some(UpstreamError::CodecUnsupported(text).failure(Side::Input))
     }

@@ -11,9 +11,11 @@
 //! | `packet` | packets of media, inspected only as far as relays need |
 //! | `meter`, `description`, `sps` | what is measured of the media, and what packets say about it |
 //! | `fan_out` | what a new output starts with, and the distribution to all outputs |
+//! | `delay` | packets that an output holds back, if its owner wants a delay |
 //! | `output_queue` | what an output has not sent yet, bounded in time and bytes |
 //! | `timeline` | timestamps of an output, which never go back |
 
+mod delay;
 mod description;
 mod fan_out;
 mod input;
@@ -27,6 +29,7 @@ mod timeline;
 #[cfg(test)]
 mod tests;
 
+pub(super) use fan_out::FanOut;
 pub(super) use input::{Input, InputSource};
 pub(super) use inputs::Inputs;
 pub(super) use output_queue::OutputQueue;

@@ -1,12 +1,15 @@
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep_until};
 
-use super::packet::{Packet, Role};
+use super::{
+    delay::Delay,
+    packet::{Packet, Role},
+};
 
 /// The most media that waits for a destination, in milliseconds.
 const MAX_LAG_MS: i64 = 4_000;
@@ -24,11 +27,10 @@ const BATCH_BYTES: usize = 256 * 1024;
 ///
 /// When the destination is too slow, old packets are dropped up to a keyframe, so that the
 /// output stays live. Audio and video start together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct OutputQueue {
     state: Mutex<State>,
     filled: Notify,
-    dropped: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -42,10 +44,15 @@ struct State {
     epoch: u64,
     /// The lag that is allowed: more while the output catches up after its start.
     max_lag_ms: i64,
+    delay: Delay,
+    /// The last descriptions that the output has taken.
+    described: VecDeque<Packet>,
+    /// The packets that were dropped because the destination was too slow.
+    dropped: u64,
 }
 
-impl Default for State {
-    fn default() -> Self {
+impl State {
+    fn new(delay: Duration) -> Self {
         Self {
             packets: VecDeque::new(),
             bytes: 0,
@@ -53,16 +60,30 @@ impl Default for State {
             start: None,
             epoch: 0,
             max_lag_ms: MAX_LAG_MS,
+            delay: Delay::new(delay),
+            described: VecDeque::new(),
+            dropped: 0,
         }
     }
 }
 
 impl OutputQueue {
+    /// With the delay after which packets can be taken.
+    pub(super) fn new(delay: Duration) -> Self {
+        Self {
+            state: Mutex::new(State::new(delay)),
+            filled: Notify::new(),
+        }
+    }
+
     /// Begins with descriptions and the group of pictures so far.
     pub(super) fn start(&self, packets: impl Iterator<Item = Packet>) {
         let mut state = self.state.lock();
         for packet in packets {
-            state.push(packet, true);
+            match state.delay.is_zero() {
+                true => state.push(packet, true),
+                false => state.delay.push(packet, true, Instant::now()),
+            }
         }
         state.max_lag_ms = MAX_LAG_MS + state.lag_ms().max(0);
         drop(state);
@@ -72,10 +93,13 @@ impl OutputQueue {
     /// Appends a packet. Without video, an output begins at any packet.
     pub(super) fn push(&self, packet: Packet, has_video: bool) {
         let mut state = self.state.lock();
-        state.push(packet, has_video);
-        if state.lag_ms() > state.max_lag_ms || state.is_too_large() {
-            let dropped = state.drop_to_keyframe(has_video);
-            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+        match state.delay.is_zero() {
+            true => state.append(packet, has_video),
+            false => {
+                let now = Instant::now();
+                state.delay.push(packet, has_video, now);
+                state.release(now);
+            }
         }
         let is_filled = !state.packets.is_empty();
         drop(state);
@@ -87,17 +111,35 @@ impl OutputQueue {
     /// The next packets, oldest first; never none.
     pub(crate) async fn next_batch(&self) -> Vec<Packet> {
         loop {
-            let batch = self.state.lock().take_batch();
+            let (batch, next_due) = {
+                let mut state = self.state.lock();
+                state.release(Instant::now());
+                (state.take_batch(), state.delay.next_due())
+            };
             if !batch.is_empty() {
                 return batch;
             }
-            self.filled.notified().await;
+            tokio::select! {
+                () = self.filled.notified() => {}
+                () = until(next_due) => {}
+            }
         }
+    }
+
+    /// Begins again for another connection, at a keyframe, if packets are held back. Without a
+    /// delay, a new queue is as good.
+    pub(crate) fn restart(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_delayed = !state.delay.is_zero();
+        if is_delayed {
+            state.restart();
+        }
+        is_delayed
     }
 
     /// The number of packets that were dropped because the destination was too slow.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.state.lock().dropped
     }
 
     /// The media that waits, in milliseconds.
@@ -112,6 +154,32 @@ impl OutputQueue {
 }
 
 impl State {
+    /// Appends the packets whose delay is over.
+    fn release(&mut self, now: Instant) {
+        while let Some((packet, has_video)) = self.delay.pop_due(now) {
+            self.append(packet, has_video);
+        }
+    }
+
+    /// Appends a packet, and drops old ones if there are too many.
+    fn append(&mut self, packet: Packet, has_video: bool) {
+        self.push(packet, has_video);
+        if self.lag_ms() > self.max_lag_ms || self.is_too_large() {
+            self.dropped += self.drop_to_keyframe(has_video);
+        }
+    }
+
+    fn restart(&mut self) {
+        let waiting = std::mem::take(&mut self.packets);
+        let described = std::mem::take(&mut self.described);
+        self.bytes = 0;
+        self.start = None;
+        self.awaits_keyframe = true;
+        for packet in described.into_iter().chain(waiting) {
+            self.push(packet, true);
+        }
+    }
+
     fn push(&mut self, packet: Packet, has_video: bool) {
         if packet.epoch != self.epoch {
             self.epoch = packet.epoch;
@@ -158,8 +226,12 @@ impl State {
             && let Some(packet) = self.packets.pop_front()
         {
             bytes += packet.payload.len();
+            if packet.is_description() && !self.delay.is_zero() {
+                self.described.push_back(packet.clone());
+            }
             batch.push(packet);
         }
+        keep_last_descriptions(&mut self.described);
         self.bytes -= bytes;
         if self.packets.is_empty() {
             self.max_lag_ms = MAX_LAG_MS;
@@ -206,6 +278,13 @@ impl State {
         keep_last_descriptions(&mut self.packets);
         self.packets.extend(tail);
         self.bytes = self.packets.iter().map(|packet| packet.payload.len()).sum();
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
 

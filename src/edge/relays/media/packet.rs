@@ -129,18 +129,55 @@ impl Packet {
         std::str::from_utf8(self.four_cc.as_ref()?).ok()
     }
 
-    /// Whether metadata announces video.
-    pub(crate) fn announces_video(&self) -> bool {
-        let announced = || {
-            let (_, rest) = amf0::value(&self.payload)?;
-            let properties = amf0::properties(amf0::value(rest)?.0)?;
-            let codec = properties
-                .iter()
-                .find(|(name, _)| *name == b"videocodecid")?
-                .1;
-            Some(amf0::string(codec).is_some() || amf0::number(codec).is_some_and(|id| id > 0.0))
-        };
-        self.role == Role::Metadata && announced().unwrap_or(false)
+    /// The video that metadata announces.
+    pub(crate) fn announced_video(&self) -> Option<AnnouncedVideo> {
+        if self.role != Role::Metadata {
+            return None;
+        }
+        let (_, rest) = amf0::value(&self.payload)?;
+        let properties = amf0::properties(amf0::value(rest)?.0)?;
+        let mut codecs = properties
+            .iter()
+            .filter(|(name, _)| *name == b"videocodecid");
+        let codec = codecs.next()?.1;
+        if let Some(text) = amf0::string(codec) {
+            return Some(AnnouncedVideo::named(text));
+        }
+        let number = amf0::number(codec).filter(|number| *number > 0.0)?;
+        Some(AnnouncedVideo::numbered(number))
+    }
+}
+
+/// The codec of the video that metadata announces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AnnouncedVideo {
+    Legacy,
+    /// A codec of Enhanced RTMP.
+    Enhanced(String),
+}
+
+impl AnnouncedVideo {
+    fn named(codec: &[u8]) -> Self {
+        match codec {
+            [b'a', b'v', b'c', b'1'] => Self::Legacy,
+            [_, _, _, _] if codec.is_ascii() => {
+                Self::Enhanced(String::from_utf8_lossy(codec).into_owned())
+            }
+            _ => Self::Legacy,
+        }
+    }
+
+    /// Enhanced RTMP announces the bytes of the name as a number. Smaller ones are legacy.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked"
+    )]
+    fn numbered(codec: f64) -> Self {
+        match (256.0..=f64::from(u32::MAX)).contains(&codec) {
+            true => Self::named(&(codec as u32).to_be_bytes()),
+            false => Self::Legacy,
+        }
     }
 }
 
@@ -392,7 +429,16 @@ mod tests {
                 (packet.role, &packet.payload[..]),
                 (Role::Metadata, &plain[..])
             );
-            assert!(packet.announces_video());
+            assert_eq!(packet.announced_video(), Some(AnnouncedVideo::Legacy));
+        }
+        let hevc = f64::from(u32::from_be_bytes(*b"hvc1"));
+        for (number, announced) in [
+            (hevc, AnnouncedVideo::Enhanced("hvc1".to_owned())),
+            (12.0, AnnouncedVideo::Legacy),
+            (f64::NAN, AnnouncedVideo::Legacy),
+            (1e300, AnnouncedVideo::Legacy),
+        ] {
+            assert_eq!(AnnouncedVideo::numbered(number), announced, "{number}");
         }
         assert_eq!(packet(DATA, &text("onCuePoint")).unwrap().role, Role::Data);
         assert!(packet(DATA, &text("|RtmpSampleAccess")).is_none());

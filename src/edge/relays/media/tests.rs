@@ -1,6 +1,10 @@
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::{
     fan_out::FanOut,
@@ -8,8 +12,8 @@ use super::{
     packet::{Packet, Role},
 };
 use crate::edge::relays::rtmp::{
-    Message,
-    message::kind::{AUDIO, VIDEO},
+    Message, amf0,
+    message::kind::{AUDIO, DATA, VIDEO},
 };
 
 const VIDEO_HEADER: &[u8] = &[0x17, 0, 1];
@@ -73,7 +77,7 @@ fn without_headers(packets: &[(u32, Role)]) -> Vec<(u32, Role)> {
 async fn a_new_output_begins_with_the_headers_and_the_last_keyframe() {
     let fan_out = started();
     play(&fan_out, 0, 2_300);
-    let queue = fan_out.subscribe();
+    let queue = fan_out.subscribe(Duration::ZERO);
     let packets = taken(&queue).await;
     assert!(matches!(packets[0].1, Role::Header(_)) && matches!(packets[1].1, Role::Header(_)));
     assert_eq!(packets[2], (2_000, Role::Keyframe));
@@ -86,7 +90,7 @@ async fn a_new_output_begins_with_the_headers_and_the_last_keyframe() {
 #[tokio::test]
 async fn an_output_before_the_first_keyframe_waits_for_it_with_its_audio() {
     let fan_out = started();
-    let queue = fan_out.subscribe();
+    let queue = fan_out.subscribe(Duration::ZERO);
     play(&fan_out, 600, 1_000);
     assert_eq!(without_headers(&taken(&queue).await), []);
     video(&fan_out, 1_000, KEYFRAME);
@@ -99,7 +103,7 @@ async fn an_output_before_the_first_keyframe_waits_for_it_with_its_audio() {
 #[tokio::test]
 async fn audio_without_video_is_sent_after_a_second() {
     let fan_out = FanOut::default();
-    let queue = fan_out.subscribe();
+    let queue = fan_out.subscribe(Duration::ZERO);
     audio(&fan_out, 0, AUDIO_HEADER);
     for timestamp in (0..1_300).step_by(100) {
         audio(&fan_out, timestamp, SOUND);
@@ -114,7 +118,7 @@ async fn audio_without_video_is_sent_after_a_second() {
 #[tokio::test]
 async fn a_slow_output_drops_to_a_keyframe_and_keeps_headers() {
     let fan_out = started();
-    let queue = fan_out.subscribe();
+    let queue = fan_out.subscribe(Duration::ZERO);
     play(&fan_out, 0, 60_000);
     assert!(queue.lag_ms() <= 4_000, "{}", queue.lag_ms());
     assert!(queue.dropped() > 1_000);
@@ -134,7 +138,7 @@ async fn a_slow_output_drops_to_a_keyframe_and_keeps_headers() {
 #[tokio::test]
 async fn an_output_whose_group_of_pictures_is_too_long_waits_for_the_next_one() {
     let fan_out = started();
-    let queue = fan_out.subscribe();
+    let queue = fan_out.subscribe(Duration::ZERO);
     video(&fan_out, 0, KEYFRAME);
     for timestamp in (100..9_000).step_by(100) {
         video(&fan_out, timestamp, FRAME);
@@ -147,7 +151,10 @@ async fn an_output_whose_group_of_pictures_is_too_long_waits_for_the_next_one() 
 #[tokio::test]
 async fn a_slow_output_leaves_others_alone() {
     let fan_out = started();
-    let (slow, fast) = (fan_out.subscribe(), fan_out.subscribe());
+    let (slow, fast) = (
+        fan_out.subscribe(Duration::ZERO),
+        fan_out.subscribe(Duration::ZERO),
+    );
     let mut received = 0;
     for second in 0..30 {
         play(&fan_out, second * 1_000, (second + 1) * 1_000);
@@ -160,7 +167,7 @@ async fn a_slow_output_leaves_others_alone() {
 #[tokio::test]
 async fn a_new_epoch_begins_at_its_own_keyframe() {
     let fan_out = started();
-    let queue = fan_out.subscribe();
+    let queue = fan_out.subscribe(Duration::ZERO);
     play(&fan_out, 0, 500);
     taken(&queue).await;
     fan_out.publish(packet(VIDEO, 9_000, FRAME, 2));
@@ -173,10 +180,82 @@ fn a_codec_whose_configuration_is_missing_is_named() {
     let fan_out = FanOut::default();
     video(&fan_out, 0, b"\x90hvc1.");
     video(&fan_out, 0, b"\x91hvc1.");
-    assert_eq!(fan_out.unconfigured_codec(), None);
+    assert_eq!(fan_out.withheld_codec(), None);
     assert_eq!(fan_out.enhanced_codecs(), ["hvc1"]);
 
     let fan_out = FanOut::default();
     video(&fan_out, 0, b"\x91hvc1.");
-    assert_eq!(fan_out.unconfigured_codec().as_deref(), Some("hvc1"));
+    assert_eq!(fan_out.withheld_codec().as_deref(), Some("hvc1"));
+}
+
+#[tokio::test]
+async fn a_delayed_output_receives_everything_later_and_begins_again_at_a_keyframe() {
+    let delay = Duration::from_millis(300);
+    let fan_out = started();
+    let queue = fan_out.subscribe(delay);
+    let begin = Instant::now();
+    play(&fan_out, 0, 2_500);
+    assert!(queue.is_empty());
+    let mut first = received(&queue.next_batch().await);
+    assert!(begin.elapsed() >= delay, "{:?}", begin.elapsed());
+    first.extend(taken_later(&queue).await);
+    assert_eq!(first.len(), 2 + 50);
+    assert_eq!(queue.dropped(), 0);
+
+    // The connection is lost, and replaced while packets are held back.
+    play(&fan_out, 2_500, 3_200);
+    assert!(queue.restart());
+    let again = received(&queue.next_batch().await);
+    let headers = again
+        .iter()
+        .take_while(|(_, role)| matches!(role, Role::Header(_)));
+    assert_eq!(headers.count(), 2, "descriptions are sent again");
+    let media = without_headers(&[again, taken_later(&queue).await].concat());
+    assert_eq!(media[0], (3_000, Role::Keyframe));
+    assert!(!fan_out.subscribe(Duration::ZERO).restart());
+}
+
+fn received(batch: &[Packet]) -> Vec<(u32, Role)> {
+    let all = batch.iter().map(|packet| (packet.timestamp, packet.role));
+    all.collect()
+}
+
+/// All that is held back.
+async fn taken_later(queue: &Arc<OutputQueue>) -> Vec<(u32, Role)> {
+    let mut all = Vec::new();
+    while let Ok(batch) = timeout(Duration::from_secs(1), queue.next_batch()).await {
+        all.extend(received(&batch));
+    }
+    all
+}
+
+#[test]
+fn a_codec_that_is_announced_but_never_arrives_is_named() {
+    let metadata = |codec: f64| {
+        let mut payload = Vec::new();
+        amf0::write_string("onMetaData", &mut payload);
+        amf0::begin_object(&mut payload);
+        amf0::write_name("videocodecid", &mut payload);
+        amf0::write_number(codec, &mut payload);
+        amf0::end_object(&mut payload);
+        packet(DATA, 0, &payload, 1)
+    };
+    let hevc = f64::from(u32::from_be_bytes(*b"hvc1"));
+    for (codec, has_video, withheld) in [
+        (hevc, false, Some("hvc1")),
+        (hevc, true, None),
+        (7.0, false, None),
+    ] {
+        let fan_out = FanOut::default();
+        fan_out.publish(metadata(codec));
+        if has_video {
+            video(&fan_out, 0, b"\x90hvc1.");
+        }
+        for timestamp in (0..4_900).step_by(100) {
+            audio(&fan_out, timestamp, SOUND);
+        }
+        assert_eq!(fan_out.withheld_codec(), None, "it may still arrive");
+        audio(&fan_out, 5_000, SOUND);
+        assert_eq!(fan_out.withheld_codec().as_deref(), withheld, "{codec}");
+    }
 }

@@ -4,23 +4,27 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 
-use super::tcp_info::TcpInfo;
-use crate::edge::relays::media::OutputQueue;
+use super::{media_bytes::MediaBytes, tcp_info::TcpInfo};
+use crate::edge::relays::media::{Input, OutputQueue};
 
 /// The bytes of media that a destination has acknowledged.
 ///
 /// Over TCP these are the bytes that its kernel has acknowledged, with the headers of RTMP
-/// and TLS. If the kernel of this machine does not tell them, those that its RTMP server
-/// acknowledges count, and without these the written ones. Over SRT those count that
-/// ffmpeg has given to libsrt, which fails without acknowledgements.
+/// and TLS, but without replies to the destination. If the kernel of this machine does not
+/// tell them, those that its RTMP server acknowledges count, and without these the written
+/// ones. Over SRT those count that ffmpeg has given to libsrt, which fails without
+/// acknowledgements.
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
-    source: Mutex<Source>,
+    connection: Mutex<Connection>,
     queue: Mutex<Option<Arc<OutputQueue>>>,
+    /// The packets that queues before this one have dropped.
+    dropped_before: AtomicU64,
     acknowledged: AtomicU64,
 }
 
@@ -31,8 +35,21 @@ pub(crate) struct DeliveryQuality {
     pub(crate) lag_ms: i64,
     /// Packets that were dropped because the destination was too slow.
     pub(crate) dropped_packets: u64,
-    /// TCP segments that were sent again; 0 if unknown.
+    /// TCP segments that were sent again, over all connections; 0 if unknown.
     pub(crate) retransmitted_segments: u64,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    source: Source,
+    /// The media in it; `None` before the first.
+    media: Option<MediaBytes>,
+    /// The bytes that connections before this one have delivered.
+    before: u64,
+    /// The segments that it has sent again, as last read.
+    retransmitted: u64,
+    /// Those of the connections before it.
+    retransmitted_before: u64,
 }
 
 #[derive(Debug, Default)]
@@ -40,14 +57,8 @@ enum Source {
     /// There is no connection yet.
     #[default]
     None,
-    Tcp {
-        info: TcpInfo,
-        /// The bytes before the first media.
-        before: Option<u64>,
-    },
+    Tcp(TcpInfo),
     Rtmp {
-        /// The bytes before the first media.
-        before: Option<u64>,
         written: u64,
         acknowledged: Option<u64>,
     },
@@ -58,43 +69,74 @@ impl Delivery {
     /// The output has connected over TCP.
     pub(super) fn connected(&self, local: SocketAddr, peer: SocketAddr) {
         let info = TcpInfo::of(local, peer).and_then(|info| info.bytes().map(|_| info));
-        *self.source.lock() = match info {
-            Ok(info) => Source::Tcp { info, before: None },
+        self.replace(match info {
+            Ok(info) => Source::Tcp(info),
             Err(error) => {
                 tracing::warn!(%error, "cannot read acknowledged bytes, counting written ones");
                 Source::Rtmp {
-                    before: None,
                     written: 0,
                     acknowledged: None,
                 }
             }
-        };
+        });
     }
 
     /// The output has started a process, which counts its bytes.
     pub(super) fn process_started(&self, bytes: Arc<AtomicU64>) {
-        *self.source.lock() = Source::Process(bytes);
+        self.replace(Source::Process(bytes));
+        self.connection.lock().media = Some(MediaBytes::begin_at(0));
     }
 
-    /// The output sends the packets of a queue.
-    pub(super) fn observe(&self, queue: &Arc<OutputQueue>) {
-        *self.queue.lock() = Some(Arc::clone(queue));
+    fn replace(&self, source: Source) {
+        let before = self.bytes();
+        let mut connection = self.connection.lock();
+        *connection = Connection {
+            source,
+            before,
+            retransmitted_before: connection.retransmitted(),
+            ..Connection::default()
+        };
+    }
+
+    /// The queue from which the output sends. A delayed one is kept over connections: what it
+    /// holds back is sent on the next one.
+    pub(super) fn subscribe(&self, input: &Input, delay: Duration) -> Arc<OutputQueue> {
+        let mut queue = self.queue.lock();
+        if let Some(delayed) = queue.take_if(|queue| queue.restart()) {
+            return Arc::clone(queue.insert(delayed));
+        }
+        let new = input.subscribe(delay);
+        if let Some(before) = queue.replace(Arc::clone(&new)) {
+            self.dropped_before
+                .fetch_add(before.dropped(), Ordering::Relaxed);
+        }
+        new
     }
 
     /// Media follows after this number of written bytes.
     pub(super) fn media_begins(&self, total_written: u64) {
-        match &mut *self.source.lock() {
-            Source::Tcp { info, before } => {
-                let bytes = info.bytes().ok();
-                *before = bytes.map(|bytes| bytes.acknowledged + bytes.outstanding);
-            }
-            Source::Rtmp { before, .. } => *before = Some(total_written),
-            Source::None | Source::Process(_) => {}
+        let mut connection = self.connection.lock();
+        let begin = connection.source.position(total_written);
+        connection.media = begin.map(MediaBytes::begin_at);
+    }
+
+    /// The position at which the next byte is written, after this number of written bytes;
+    /// `None` if it is unknown.
+    pub(super) fn position(&self, total_written: u64) -> Option<u64> {
+        self.connection.lock().source.position(total_written)
+    }
+
+    /// What was written between two positions is no media.
+    pub(super) fn exclude(&self, start: Option<u64>, end: Option<u64>) {
+        if let (Some(media), Some(start), Some(end)) =
+            (&mut self.connection.lock().media, start, end)
+        {
+            media.exclude(start..end);
         }
     }
 
     pub(super) fn wrote(&self, total_written: u64) {
-        if let Source::Rtmp { written, .. } = &mut *self.source.lock() {
+        if let Source::Rtmp { written, .. } = &mut self.connection.lock().source {
             *written = total_written;
         }
     }
@@ -104,8 +146,7 @@ impl Delivery {
         if let Source::Rtmp {
             acknowledged,
             written,
-            ..
-        } = &mut *self.source.lock()
+        } = &mut self.connection.lock().source
         {
             // The sequence number wraps.
             let before = acknowledged.unwrap_or_default();
@@ -117,32 +158,16 @@ impl Delivery {
         }
     }
 
-    /// The number of acknowledged bytes of media. It never decreases.
+    /// The number of acknowledged bytes of media, over all connections. It never decreases.
     pub(crate) fn bytes(&self) -> u64 {
-        let now = match &*self.source.lock() {
-            Source::Tcp {
-                info,
-                before: Some(before),
-            } => info
-                .bytes()
-                .ok()
-                .map(|bytes| bytes.acknowledged.saturating_sub(*before)),
-            Source::Rtmp {
-                before: Some(before),
-                written,
-                acknowledged,
-            } => Some(acknowledged.unwrap_or(*written).saturating_sub(*before)),
-            Source::Process(bytes) => Some(bytes.load(Ordering::Relaxed)),
-            _ => None,
-        };
-        let now = now.unwrap_or_default();
+        let now = self.connection.lock().delivered();
         self.acknowledged.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     /// Whether media waits to be acknowledged: then the destination is the cause if none is.
     pub(crate) fn is_waiting(&self) -> bool {
-        let outstanding = match &*self.source.lock() {
-            Source::Tcp { info, .. } => info.bytes().is_ok_and(|bytes| bytes.outstanding > 0),
+        let outstanding = match &self.connection.lock().source {
+            Source::Tcp(info) => info.bytes().is_ok_and(|bytes| bytes.outstanding > 0),
             _ => false,
         };
         outstanding
@@ -155,24 +180,20 @@ impl Delivery {
 
     /// The number of bytes that the kernel of this machine has not sent yet; 0 if unknown.
     pub(super) fn unsent(&self) -> u64 {
-        match &*self.source.lock() {
-            Source::Tcp { info, .. } => info.bytes().map_or(0, |bytes| bytes.unsent),
+        match &self.connection.lock().source {
+            Source::Tcp(info) => info.bytes().map_or(0, |bytes| bytes.unsent),
             _ => 0,
         }
     }
 
     /// How well media is delivered now.
     pub(crate) fn quality(&self) -> DeliveryQuality {
-        let retransmitted_segments = match &*self.source.lock() {
-            Source::Tcp { info, .. } => {
-                info.bytes().map_or(0, |bytes| bytes.retransmitted_segments)
-            }
-            _ => 0,
-        };
+        let retransmitted_segments = self.connection.lock().retransmitted();
         let queue = self.queue.lock();
-        let (dropped_packets, lag_ms) = queue
-            .as_ref()
-            .map_or((0, 0), |queue| (queue.dropped(), queue.lag_ms()));
+        let before = self.dropped_before.load(Ordering::Relaxed);
+        let (dropped_packets, lag_ms) = queue.as_ref().map_or((before, 0), |queue| {
+            (before + queue.dropped(), queue.lag_ms())
+        });
         DeliveryQuality {
             lag_ms,
             dropped_packets,
@@ -181,18 +202,74 @@ impl Delivery {
     }
 }
 
+impl Connection {
+    fn delivered(&mut self) -> u64 {
+        let Some(media) = &mut self.media else {
+            return self.before;
+        };
+        let position = self.source.acknowledged();
+        self.before + position.map_or(0, |position| media.before(position))
+    }
+
+    /// The segments that were sent again, over all connections. It never decreases.
+    fn retransmitted(&mut self) -> u64 {
+        if let Source::Tcp(info) = &self.source
+            && let Ok(bytes) = info.bytes()
+        {
+            self.retransmitted = self.retransmitted.max(bytes.retransmitted_segments);
+        }
+        self.retransmitted_before + self.retransmitted
+    }
+}
+
+impl Source {
+    /// The position after this number of written bytes.
+    fn position(&self, total_written: u64) -> Option<u64> {
+        match self {
+            Self::Tcp(info) => {
+                let bytes = info.bytes().ok()?;
+                Some(bytes.acknowledged + bytes.outstanding)
+            }
+            Self::Rtmp { .. } => Some(total_written),
+            Self::None | Self::Process(_) => None,
+        }
+    }
+
+    /// The position up to which all bytes are acknowledged.
+    fn acknowledged(&self) -> Option<u64> {
+        match self {
+            Self::Tcp(info) => Some(info.bytes().ok()?.acknowledged),
+            Self::Rtmp {
+                written,
+                acknowledged,
+            } => Some(acknowledged.unwrap_or(*written)),
+            Self::Process(bytes) => Some(bytes.load(Ordering::Relaxed)),
+            Self::None => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Delivery, Source};
+    use super::{Connection, Delivery, MediaBytes, Source};
+
+    fn counting(written: u64, acknowledged: Option<u64>) -> Delivery {
+        let delivery = Delivery::default();
+        *delivery.connection.lock() = Connection {
+            source: Source::Rtmp {
+                written,
+                acknowledged,
+            },
+            media: Some(MediaBytes::begin_at(0)),
+            ..Connection::default()
+        };
+        delivery
+    }
 
     #[test]
     fn acknowledgements_of_rtmp_wrap() {
-        let delivery = Delivery::default();
-        *delivery.source.lock() = Source::Rtmp {
-            before: Some(0),
-            written: u64::from(u32::MAX) + 3_000_000,
-            acknowledged: Some(u64::from(u32::MAX) - 999_999),
-        };
+        let acknowledged = Some(u64::from(u32::MAX) - 999_999);
+        let delivery = counting(u64::from(u32::MAX) + 3_000_000, acknowledged);
         delivery.peer_acknowledged(1_000_000);
         assert_eq!(delivery.bytes(), u64::from(u32::MAX) + 1_000_001);
         // A server cannot have received more than was written, and takes nothing back.
@@ -200,5 +277,40 @@ mod tests {
         assert_eq!(delivery.bytes(), u64::from(u32::MAX) + 3_000_000);
         delivery.peer_acknowledged(2_000_000);
         assert_eq!(delivery.bytes(), u64::from(u32::MAX) + 3_000_000);
+    }
+
+    #[test]
+    fn replies_to_a_destination_are_no_delivered_media() {
+        let delivery = counting(1_000, None);
+        assert_eq!(delivery.bytes(), 1_000);
+        let start = delivery.position(1_000);
+        delivery.wrote(1_018);
+        delivery.exclude(start, delivery.position(1_018));
+        assert_eq!(delivery.bytes(), 1_000);
+        delivery.wrote(1_118);
+        assert_eq!(delivery.bytes(), 1_100);
+    }
+
+    #[test]
+    fn the_bytes_of_another_connection_are_added() {
+        let delivery = counting(1_000, None);
+        delivery.replace(Source::Rtmp {
+            written: 0,
+            acknowledged: None,
+        });
+        assert_eq!(delivery.bytes(), 1_000);
+        delivery.media_begins(3_000);
+        delivery.wrote(3_500);
+        assert_eq!(delivery.bytes(), 1_500);
+    }
+
+    #[test]
+    fn the_segments_that_earlier_connections_sent_again_are_added() {
+        let delivery = counting(0, None);
+        for segments in [3, 4] {
+            delivery.connection.lock().retransmitted = segments;
+            delivery.replace(Source::default());
+        }
+        assert_eq!(delivery.quality().retransmitted_segments, 7);
     }
 }

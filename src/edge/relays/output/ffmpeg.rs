@@ -43,8 +43,8 @@ const MAX_PROGRESS_LINE_BYTES: u64 = 1024;
 const MAX_LINES: usize = 8;
 const MAX_LINE_BYTES: usize = 300;
 
-/// A running ffmpeg, which copies media from its input to a destination. It is killed when
-/// this is dropped, and when the edge ends in any way.
+/// A running ffmpeg, which copies or encodes media from its input. It is killed when this
+/// is dropped, and when the edge ends in any way.
 #[derive(Debug)]
 pub(super) struct Ffmpeg {
     child: Child,
@@ -77,23 +77,53 @@ impl Ffmpeg {
         preset: &Path,
         url: &str,
     ) -> io::Result<Self> {
+        let arguments = send_arguments(preset, url);
+        let mut ffmpeg = Self::spawn(spawner, program, &arguments).await?;
+        if let Some(progress) = ffmpeg.child.stdout.take() {
+            let bytes_written = Arc::clone(&ffmpeg.bytes_written);
+            tokio::spawn(read_progress(progress, bytes_written));
+        }
+        Ok(ffmpeg)
+    }
+
+    /// Starts it, to encode FLV from its input with these options for the video, and to write
+    /// FLV to its output.
+    pub(super) async fn encode(
+        spawner: &Spawner,
+        program: &Path,
+        video: &[String],
+    ) -> io::Result<(Self, ChildStdout)> {
+        let copied = [
+            "-c:a",
+            "copy",
+            "-f",
+            "flv",
+            "-flvflags",
+            "no_duration_filesize",
+        ];
+        let rest = copied.into_iter().chain(["pipe:1"]);
+        let arguments = video.iter().map(OsString::from);
+        let arguments: Vec<_> = arguments.chain(rest.map(OsString::from)).collect();
+        let mut ffmpeg = Self::spawn(spawner, program, &arguments).await?;
+        let no_output = || io::Error::other("the process has no output");
+        let media = ffmpeg.child.stdout.take().ok_or_else(no_output)?;
+        Ok((ffmpeg, media))
+    }
+
+    async fn spawn(spawner: &Spawner, program: &Path, arguments: &[OsString]) -> io::Result<Self> {
         let mut child = spawner
-            .spawn(command(&spawner.wrapper, program, preset, url))
+            .spawn(command(&spawner.wrapper, program, arguments))
             .await?;
         let process_group = child
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let bytes_written = Arc::default();
-        if let Some(progress) = child.stdout.take() {
-            tokio::spawn(read_progress(progress, Arc::clone(&bytes_written)));
-        }
         let stderr_tail = Arc::default();
         let stderr_reader =
             tokio::spawn(read_stderr(child.stderr.take(), Arc::clone(&stderr_tail)));
         Ok(Self {
             child,
             process_group,
-            bytes_written,
+            bytes_written: Arc::default(),
             stderr_tail,
             stderr_reader,
         })
@@ -192,7 +222,26 @@ impl Spawner {
     }
 }
 
-fn command(wrapper: &[OsString], program: &Path, preset: &Path, url: &str) -> Command {
+/// Copies media to a URL.
+fn send_arguments(preset: &Path, url: &str) -> Vec<OsString> {
+    let progress = [
+        "-progress",
+        "pipe:1",
+        "-stats_period",
+        "1",
+        "-c",
+        "copy",
+        "-fpre",
+    ];
+    let output = ["-f", "mpegts", url].map(OsString::from);
+    let mut arguments: Vec<_> = progress.map(OsString::from).into();
+    arguments.push(preset.into());
+    arguments.extend(output);
+    arguments
+}
+
+/// The command that reads FLV from its input, with these options for its output.
+fn command(wrapper: &[OsString], program: &Path, arguments: &[OsString]) -> Command {
     let mut words = wrapper
         .iter()
         .map(OsString::as_os_str)
@@ -202,14 +251,11 @@ fn command(wrapper: &[OsString], program: &Path, preset: &Path, url: &str) -> Co
         .args(words)
         .args(["-hide_banner", "-nostats"])
         .args(["-loglevel", "level+warning"])
-        .args(["-progress", "pipe:1", "-stats_period", "1"])
         // Descriptions come first: a second of media is enough to know all codecs.
         .args(["-probesize", "2000000", "-analyzeduration", "1000000"])
         .args(["-f", "flv", "-i", "pipe:0"])
-        .args(["-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy"])
-        .arg("-fpre")
-        .arg(preset)
-        .args(["-f", "mpegts", url])
+        .args(["-map", "0:v:0?", "-map", "0:a:0?"])
+        .args(arguments)
         .env_clear()
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .stdin(Stdio::piped())

@@ -53,7 +53,7 @@ const KNOWN_ERRORS: [(&[&str], &str, RelayErrorSeverity, &str); 8] = [
         "the stream has neither video nor audio",
     ),
     (
-        &["unrecognized option"],
+        &["unrecognized option", "unknown encoder"],
         "FFMPEG_UNSUITABLE",
         Fatal,
         "ffmpeg is too old, or lacks features that relays need",
@@ -145,6 +145,12 @@ mod tests {
             (
                 exited(1),
                 "Unrecognized option 'stats_period'.",
+                "FFMPEG_UNSUITABLE",
+                Fatal,
+            ),
+            (
+                exited(1),
+                "Unknown encoder 'libx264'",
                 "FFMPEG_UNSUITABLE",
                 Fatal,
             ),

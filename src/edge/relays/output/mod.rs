@@ -4,13 +4,18 @@
 //! |---|---|
 //! | `rtmp_output` | over RTMP and RTMPS |
 //! | `srt_output`, `ffmpeg`, `ffmpeg_exit`, `preset_file` | over SRT, by ffmpeg |
+//! | `rendition` | other video for a destination with limits, encoded by ffmpeg |
+//! | `flv` | the format in which ffmpeg receives and returns media |
 //! | `sequence` | what is sent of the packets, and with which timestamps |
-//! | `delivery`, `tcp_info` | the bytes that the destination has acknowledged |
+//! | `delivery`, `media_bytes`, `tcp_info` | the bytes of media that the destination has acknowledged |
 
 mod delivery;
 mod ffmpeg;
 mod ffmpeg_exit;
+mod flv;
+mod media_bytes;
 mod preset_file;
+mod rendition;
 mod rtmp_output;
 mod sequence;
 mod srt_output;
@@ -19,5 +24,6 @@ mod tcp_info;
 pub(super) use delivery::{Delivery, DeliveryQuality};
 pub(super) use ffmpeg::Spawner;
 pub(super) use preset_file::PresetFolder;
+pub(super) use rendition::{Encoder, Limits, rendition};
 pub(super) use rtmp_output::RtmpOutput;
 pub(super) use srt_output::{Encryption, SrtOutput};

@@ -1,4 +1,5 @@
 use std::{
+    io,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -40,6 +41,9 @@ const MAX_UNSENT_BYTES: u64 = 512 * 1024;
 const UNSENT_CHECK_BYTES: u64 = 128 * 1024;
 const UNSENT_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// The number of announced codecs from which on others are sent unannounced.
+const MAX_ANNOUNCED: usize = 8;
+
 /// The most protocol messages that wait to be sent.
 const REPLY_QUEUE_LENGTH: usize = 16;
 
@@ -50,26 +54,55 @@ pub(crate) struct RtmpOutput<'a> {
     pub(crate) policy: &'a UrlPolicy,
     pub(crate) certificates: &'a Certificates,
     pub(crate) input: &'a Input,
+    /// How much later the media is sent.
+    pub(crate) delay: Duration,
     pub(crate) delivery: &'a Delivery,
+}
+
+/// Why no more packets are sent.
+enum SendEnd {
+    Failed(UpstreamError),
+    /// The stream has this codec of Enhanced RTMP, which was not announced.
+    NotAnnounced(String),
 }
 
 impl RtmpOutput<'_> {
     /// Sends until `stop` or a failure. The end is orderly and takes less than a second.
+    ///
+    /// Clients announce codecs of Enhanced RTMP when they connect, where some servers refuse
+    /// them. So only codecs of the stream are announced. If one becomes known later, the
+    /// output connects again.
     pub(crate) async fn run(&self, stop: &CancellationToken) -> Result<(), RelayFailure> {
-        let started = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(()),
-            started = self.start() => started,
-        };
-        let sent = match started {
-            Ok(session) => self.send(session, stop).await,
-            Err(error) => Err(error),
-        };
-        sent.map_err(|error| error.failure(Side::Output))
+        let mut codecs = self.input.enhanced_codecs();
+        loop {
+            let started = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                started = self.start(&codecs) => started,
+            };
+            let sent = match started {
+                Ok(session) => self.send(session, &codecs, stop).await,
+                Err(error) => Err(SendEnd::Failed(error)),
+            };
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(SendEnd::Failed(error)) => return Err(error.failure(Side::Output)),
+                Err(SendEnd::NotAnnounced(codec)) => {
+                    tracing::info!(codec, "connecting again to announce a codec");
+                    codecs.push(codec);
+                    let known = self.input.enhanced_codecs().into_iter();
+                    let new: Vec<_> = known.filter(|codec| !codecs.contains(codec)).collect();
+                    codecs.extend(new);
+                }
+            }
+        }
     }
 
     /// Connects and publishes.
-    async fn start(&self) -> Result<Session<impl AsyncRead + AsyncWrite + use<>>, UpstreamError> {
+    async fn start(
+        &self,
+        codecs: &[String],
+    ) -> Result<Session<impl AsyncRead + AsyncWrite + use<>>, UpstreamError> {
         let addresses = Addresses::find(&self.address.site, Some(self.policy)).await?;
         let connection = connect(self.address, &addresses, self.certificates).await?;
         self.delivery.connected(connection.local, connection.peer);
@@ -78,7 +111,6 @@ impl RtmpOutput<'_> {
             tc_url: self.address.tc_url.expose(),
             stream_name: self.address.name.expose(),
         };
-        let codecs = self.input.enhanced_codecs();
         let codecs: Vec<_> = codecs.iter().map(String::as_str).collect();
         let session = Session::publish(connection.transport, target, &codecs).await;
         session.map_err(|error| UpstreamError::starting(error, |words| self.redact(words)))
@@ -87,27 +119,38 @@ impl RtmpOutput<'_> {
     async fn send<C: AsyncRead + AsyncWrite>(
         &self,
         session: Session<C>,
+        codecs: &[String],
         stop: &CancellationToken,
-    ) -> Result<(), UpstreamError> {
+    ) -> Result<(), SendEnd> {
         let Session {
             mut incoming,
             mut outgoing,
             four_ccs,
         } = session;
         let started = Instant::now();
-        let queue = self.input.subscribe();
-        self.delivery.observe(&queue);
+        let queue = self.delivery.subscribe(self.input, self.delay);
         let (replies, wanted) = mpsc::channel(REPLY_QUEUE_LENGTH);
         let mut listening = pin!(self.listen(&mut incoming, replies));
+        let accepted = AcceptedCodecs {
+            announced: codecs,
+            listed: &four_ccs,
+        };
         let sent = tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
             // It has ended, and must not be polled again.
-            error = &mut listening => return Err(self.ended(error, started)),
-            error = self.send_packets(&mut outgoing, &queue, wanted, &four_ccs) => Err(error),
+            error = &mut listening => return Err(SendEnd::Failed(self.ended(error, started))),
+            end = self.send_packets(&mut outgoing, &queue, wanted, &accepted) => Err(end),
         };
         match sent {
-            Ok(()) => {
+            // The reason may not have been read yet.
+            Err(SendEnd::Failed(UpstreamError::Lost(text))) => {
+                let reason = timeout(REASON_TIMEOUT, listening).await;
+                let error = reason.map(|error| self.ended(error, started));
+                return Err(SendEnd::Failed(error.unwrap_or(UpstreamError::Lost(text))));
+            }
+            Err(SendEnd::Failed(_)) => {}
+            Ok(()) | Err(SendEnd::NotAnnounced(_)) => {
                 let closing = async {
                     if outgoing.close(self.address.name.expose()).await.is_ok() {
                         // Closing before the server does could discard what it has not read.
@@ -116,15 +159,9 @@ impl RtmpOutput<'_> {
                 };
                 // A server that does not close is left.
                 let _ = timeout(CLOSE_TIMEOUT, closing).await;
-                Ok(())
             }
-            // The reason may not have been read yet.
-            Err(UpstreamError::Lost(text)) => match timeout(REASON_TIMEOUT, listening).await {
-                Ok(error) => Err(self.ended(error, started)),
-                Err(_) => Err(UpstreamError::Lost(text)),
-            },
-            Err(error) => Err(error),
         }
+        sent
     }
 
     /// Sends packets and replies until the connection breaks, or a packet cannot be sent.
@@ -133,9 +170,9 @@ impl RtmpOutput<'_> {
         outgoing: &mut Outgoing<C>,
         queue: &OutputQueue,
         mut replies: mpsc::Receiver<Message>,
-        four_ccs: &[String],
-    ) -> UpstreamError {
-        let lost = || UpstreamError::Lost("the connection was lost".into());
+        codecs: &AcceptedCodecs<'_>,
+    ) -> SendEnd {
+        let lost = || SendEnd::Failed(UpstreamError::Lost("the connection was lost".into()));
         let mut sequence = Sequence::default();
         let mut has_media = false;
         let mut checked = 0;
@@ -150,14 +187,16 @@ impl RtmpOutput<'_> {
             }
             let batch = tokio::select! {
                 Some(reply) = replies.recv() => {
-                    outgoing.queue(&reply);
+                    if self.send_reply(outgoing, &reply).await.is_err() {
+                        return lost();
+                    }
                     continue;
                 }
                 batch = queue.next_batch() => batch,
             };
             for packet in &batch {
-                if let Some(error) = unsupported(packet, four_ccs) {
-                    return error;
+                if let Err(end) = codecs.check(packet) {
+                    return end;
                 }
                 if !has_media && !packet.is_description() {
                     if outgoing.flush().await.is_err() {
@@ -171,6 +210,20 @@ impl RtmpOutput<'_> {
                 }
             }
         }
+    }
+
+    /// Sends a reply after all media before it, so that its bytes do not count as media.
+    async fn send_reply<C: AsyncWrite>(
+        &self,
+        outgoing: &mut Outgoing<C>,
+        reply: &Message,
+    ) -> io::Result<()> {
+        let start = self.delivery.position(outgoing.written());
+        outgoing.queue(reply);
+        outgoing.flush().await?;
+        let end = self.delivery.position(outgoing.written());
+        self.delivery.exclude(start, end);
+        Ok(())
     }
 
     /// Waits until the kernel has sent most bytes, so that what waits is in the queue, which
@@ -232,15 +285,31 @@ impl RtmpOutput<'_> {
     }
 }
 
-/// The error if the server has listed its codecs, and that of the packet is not among them.
-fn unsupported(packet: &Packet, four_ccs: &[String]) -> Option<UpstreamError> {
-    let codec = packet.codec_name()?;
-    let is_listed = |listed: &String| listed == codec || listed == "*";
-    if four_ccs.is_empty() || four_ccs.iter().any(is_listed) {
-        return None;
+/// The codecs of Enhanced RTMP that may be sent.
+struct AcceptedCodecs<'a> {
+    /// Announced to the server.
+    announced: &'a [String],
+    /// Those that the server has listed; empty if it has not.
+    listed: &'a [String],
+}
+
+impl AcceptedCodecs<'_> {
+    /// An error if the codec of a packet is not among them.
+    fn check(&self, packet: &Packet) -> Result<(), SendEnd> {
+        let Some(codec) = packet.codec_name() else {
+            return Ok(());
+        };
+        let is_listed = |listed: &String| listed == codec || listed == "*";
+        if !self.listed.is_empty() && !self.listed.iter().any(is_listed) {
+            let text = format!("the destination does not accept the codec {codec} (Enhanced RTMP)");
+            return Err(SendEnd::Failed(UpstreamError::CodecUnsupported(text)));
+        }
+        let is_announced = self.announced.iter().any(|announced| announced == codec);
+        match is_announced || self.announced.len() >= MAX_ANNOUNCED {
+            true => Ok(()),
+            false => Err(SendEnd::NotAnnounced(codec.to_owned())),
+        }
     }
-    let text = format!("the destination does not accept the codec {codec} (Enhanced RTMP)");
-    Some(UpstreamError::CodecUnsupported(text))
 }
 
 fn message(packet: &Packet, timestamp: u32, stream_id: u32) -> Message {

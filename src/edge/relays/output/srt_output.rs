@@ -1,14 +1,13 @@
-use std::{io, path::Path, time::Instant};
+use std::{io, path::Path, time::Duration};
 
-use bytes::{BufMut, BytesMut};
-use tokio::{io::AsyncWriteExt, process::ChildStdin};
+use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     delivery::Delivery,
     ffmpeg::{Ffmpeg, Spawner},
+    flv::write_packets,
     preset_file::{PresetFile, PresetFolder},
-    sequence::Sequence,
 };
 use crate::{
     domain::{Secret, UrlPolicy},
@@ -20,15 +19,11 @@ use crate::{
     proto::v1::RelayErrorSeverity::Fatal,
 };
 
-/// The head of an FLV file: version 1 with audio and video, its length, and the length of
-/// the tag before the first one.
-const FLV_HEADER: &[u8] = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00";
-
 /// The time within which the listener has to accept, in milliseconds.
 const CONNECT_TIMEOUT_MS: u32 = 10_000;
 
 /// What ffmpeg logs for a codec that its FLV reader does not know; it continues without.
-const UNREADABLE_CODEC: &str = "is not implemented";
+pub(super) const UNREADABLE_CODEC: &str = "is not implemented";
 
 /// How SRT encrypts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +43,8 @@ pub(crate) struct SrtOutput<'a> {
     pub(crate) spawner: &'a Spawner,
     pub(crate) presets: &'a PresetFolder,
     pub(crate) input: &'a Input,
+    /// How much later the media is sent.
+    pub(crate) delay: Duration,
     pub(crate) delivery: &'a Delivery,
 }
 
@@ -62,8 +59,7 @@ impl SrtOutput<'_> {
         let (mut ffmpeg, _preset) = started?;
         let stdin = ffmpeg.take_stdin();
         let unreadable = ffmpeg.logs(UNREADABLE_CODEC);
-        let queue = self.input.subscribe();
-        self.delivery.observe(&queue);
+        let queue = self.delivery.subscribe(self.input, self.delay);
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -124,7 +120,7 @@ impl SrtOutput<'_> {
 }
 
 /// ffmpeg reads Enhanced RTMP from version 6.1 on.
-fn codec_unreadable() -> RelayFailure {
+pub(super) fn codec_unreadable() -> RelayFailure {
     let message = "ffmpeg of the edge (SLUICE_FFMPEG) cannot read a codec of the stream; \
         Enhanced RTMP needs version 6.1 or later";
     RelayFailure::new("CODEC_UNSUPPORTED", Fatal, message)
@@ -137,35 +133,4 @@ async fn feed(stdin: Option<ChildStdin>, queue: &OutputQueue) -> std::convert::I
         let _ = write_packets(&mut stdin, queue).await;
     }
     std::future::pending().await
-}
-
-async fn write_packets(stdin: &mut ChildStdin, queue: &OutputQueue) -> io::Result<()> {
-    let mut sequence = Sequence::default();
-    stdin.write_all(FLV_HEADER).await?;
-    loop {
-        for packet in queue.next_batch().await {
-            if let Some(timestamp) = sequence.next(&packet, Instant::now()) {
-                write_tag(stdin, packet.kind(), timestamp, &packet.payload).await?;
-            }
-        }
-    }
-}
-
-async fn write_tag(
-    stdin: &mut ChildStdin,
-    kind: u8,
-    timestamp: u32,
-    payload: &[u8],
-) -> io::Result<()> {
-    let [high, low @ ..] = timestamp.to_be_bytes();
-    let mut header = BytesMut::with_capacity(11);
-    header.put_u8(kind);
-    header.put_uint(payload.len() as u64, 3);
-    header.put_slice(&low);
-    header.put_u8(high);
-    header.put_uint(0, 3);
-    let length = u32::try_from(header.len() + payload.len()).unwrap_or(u32::MAX);
-    stdin.write_all(&header).await?;
-    stdin.write_all(payload).await?;
-    stdin.write_all(&length.to_be_bytes()).await
 }

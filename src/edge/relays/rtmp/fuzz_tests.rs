@@ -129,7 +129,7 @@ fn parse(input: &[u8], split: usize) {
 fn interpret(message: &Message) {
     let _ = (Response::of(message), message.event(), message.number());
     if let Some(packet) = Packet::of(message, 1) {
-        let _ = (packet.announces_video(), packet.codec_name(), packet.kind());
+        let _ = (packet.announced_video(), packet.codec_name(), packet.kind());
     }
     for message in crate::edge::relays::media::split_aggregate(message) {
         let _ = Packet::of(&message, 1);

@@ -26,6 +26,10 @@ mod fuzz_tests;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use chunk_reader::ChunkReader;
+#[cfg(test)]
+pub(super) use chunk_writer::ChunkWriter;
 pub(super) use message::Message;
 pub(super) use response::Response;
 pub(super) use session::{Incoming, Outgoing, Session, SessionError, StreamTarget};

@@ -1,77 +1,19 @@
-use std::{net::Ipv4Addr, time::Duration};
-
-use rustix::net::sockopt::set_socket_recv_buffer_size;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::sleep,
+use std::{
+    io,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
-use tokio_util::task::AbortOnDropHandle;
+
+use tokio::{net::TcpListener, time::sleep};
 
 use super::{
     hooks::Hooks,
-    rig::{Nginx, Running, Worker, eventually, publish},
+    proxy::{Behavior, Proxy},
+    recordings::{Original, assert_same, has_ended, packets},
+    rig::{Nginx, Worker, eventually, publish},
 };
-use crate::proto::v1::{RelayErrorSeverity, RelayState};
-
-/// How a proxy in front of a destination passes bytes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Behavior {
-    /// All bytes of the commands, and then none, without closing.
-    ReadsNoMore,
-    /// It closes after the commands.
-    Resets,
-}
-
-/// The bytes that it passes on first: the handshake and the commands.
-const FIRST_BYTES: usize = 8_000;
-
-/// A proxy to nginx that spoils connections.
-struct Proxy {
-    port: u16,
-    _task: AbortOnDropHandle<()>,
-}
-
-impl Proxy {
-    async fn start(behind: u16, behavior: Behavior) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        // Accepted connections inherit it: the kernel acknowledges little that is not read.
-        set_socket_recv_buffer_size(&listener, 4096).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let task = tokio::spawn(async move {
-            while let Ok((outside, _)) = listener.accept().await {
-                let inside = TcpStream::connect((Ipv4Addr::LOCALHOST, behind)).await;
-                tokio::spawn(pass_on(outside, inside.unwrap(), behavior));
-            }
-        });
-        Self {
-            port,
-            _task: AbortOnDropHandle::new(task),
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("rtmp://127.0.0.1:{}/live", self.port)
-    }
-}
-
-async fn pass_on(outside: TcpStream, inside: TcpStream, behavior: Behavior) {
-    let (mut from, mut back) = outside.into_split();
-    let (mut answers, mut to) = inside.into_split();
-    let answering = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
-    let mut passed = 0;
-    let mut buffer = vec![0; 1024];
-    while passed < FIRST_BYTES {
-        match from.read(&mut buffer).await {
-            Ok(count @ 1..) if to.write_all(&buffer[..count]).await.is_ok() => passed += count,
-            _ => return,
-        }
-    }
-    match behavior {
-        Behavior::ReadsNoMore => std::future::pending().await,
-        Behavior::Resets => answering.abort(),
-    }
-}
+use crate::proto::v1::{Relay, RelayAssignment, RelayErrorSeverity, RelayState};
 
 #[tokio::test]
 async fn a_destination_that_reads_no_more_stalls_and_is_never_broadcasting_afterwards() {
@@ -107,15 +49,63 @@ async fn a_destination_that_reads_no_more_is_given_up_in_the_end() {
     assert_eq!(failure.severity, RelayErrorSeverity::Retryable);
 }
 
+/// What is logged in the thread of a test.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn has(&self, texts: &[&str]) -> bool {
+        let log = self.0.lock().unwrap();
+        let log = String::from_utf8_lossy(&log);
+        log.lines()
+            .any(|line| texts.iter().all(|text| line.contains(text)))
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// 3 Mbit/s, also where the picture needs less.
+const CONSTANT_RATE: [&str; 10] = [
+    "-b:v",
+    "3M",
+    "-minrate",
+    "3M",
+    "-maxrate",
+    "3M",
+    "-bufsize",
+    "3M",
+    "-x264-params",
+    "nal-hrd=cbr:force-cfr=1",
+];
+/// Half of it in bytes per second.
+const HALF_RATE: u32 = 187_500;
+
 #[tokio::test]
-async fn bad_destinations_affect_no_other() {
+async fn bad_destinations_report_their_causes_and_cost_no_other_a_packet() {
+    let log = Log::default();
+    let written = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || written.clone());
+    let _logging = tracing::subscriber::set_default(subscriber.finish());
     let hooks = Hooks::start(200).await;
     let nginx = Nginx::start(&hooks.url()).await;
+    let others = Nginx::start(&hooks.url()).await;
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let silent_port = silent.local_addr().unwrap().port();
-    let frozen = Proxy::start(nginx.port, Behavior::ReadsNoMore).await;
-    let resetting = Proxy::start(nginx.port, Behavior::Resets).await;
-    let _publisher = publish(&nginx.source());
+    let slow = Proxy::start(others.port, Behavior::Limits(HALF_RATE)).await;
+    let frozen = Proxy::start(others.port, Behavior::ReadsNoMore).await;
+    let resetting = Proxy::start(others.port, Behavior::Resets).await;
+    let original = Original::encode("30", &CONSTANT_RATE).await;
     let worker = Worker::new();
     let relay = |url: &str, key: &str| worker.relay_with_key(&nginx.source(), url, key);
 
@@ -123,26 +113,43 @@ async fn bad_destinations_affect_no_other() {
         &format!("rtmp://127.0.0.1:{silent_port}/live"),
         "k3y-silent",
     );
+    let slow = worker.assign(RelayAssignment {
+        relay: Some(Relay {
+            destination_id: "slow".to_owned(),
+            ..Default::default()
+        }),
+        input_url: nginx.source(),
+        output_server_url: slow.url(),
+        output_stream_key: "k3y-slow".to_owned(),
+        ..Default::default()
+    });
     let frozen = relay(&frozen.url(), "k3y-frozen");
     let reset = relay(&resetting.url(), "k3y-reset");
     let server = format!("rtmp://127.0.0.1:{}/live", nginx.port);
     let good: Vec<_> = (0..10)
         .map(|at| relay(&server, &format!("k3y-good-{at}")))
         .collect();
-
-    let early = ["DESTINATION_CLOSED_EARLY", "DESTINATION_LOST"];
-    frozen.reaches(RelayState::Stalled).await;
-    assert!(early.contains(&reset.failure().await.code));
-    assert_eq!(black_hole.failure().await.code, "CONNECT_TIMEOUT");
-    let sent = |relay: &Running| relay.now().bytes;
-    let before: Vec<_> = good.iter().map(sent).collect();
-    eventually("all others go on", async || {
-        good.iter()
-            .zip(&before)
-            .all(|(relay, before)| sent(relay) > before + 10_000)
-    })
-    .await;
+    let bad = async {
+        frozen.reaches(RelayState::Stalled).await;
+        let early = ["DESTINATION_CLOSED_EARLY", "DESTINATION_LOST"];
+        assert!(early.contains(&reset.failure().await.code));
+        assert_eq!(black_hole.failure().await.code, "CONNECT_TIMEOUT");
+        let warning = ["DESTINATION_TOO_SLOW", "\"slow\"", "bitrate_bps"];
+        eventually("the slow one is told", async || log.has(&warning)).await;
+    };
+    let source = nginx.source();
+    tokio::join!(bad, original.publish(&source));
+    assert!(slow.now().bytes > 0, "it is sent what it can receive");
+    let sent = packets(&original.file).await;
     for relay in &good {
-        assert_eq!(relay.now().state, RelayState::Broadcasting);
+        assert_eq!(relay.now().failure, None);
     }
+    for recording in nginx.recordings() {
+        eventually("the last packets are recorded", async || {
+            has_ended(&packets(&recording).await, &sent)
+        })
+        .await;
+        assert_same(&packets(&recording).await, &sent);
+    }
+    assert_eq!(nginx.recordings().len(), good.len());
 }

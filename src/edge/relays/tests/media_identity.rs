@@ -1,133 +1,97 @@
-use std::path::Path;
+use std::time::{Duration, Instant};
 
-use tokio::{process::Command, time::timeout};
+use rstest::rstest;
 
 use super::{
     hooks::Hooks,
-    rig::{MAX_WAIT, Nginx, Worker, eventually},
+    recordings::{Original, assert_same, has_ended, packets},
+    rig::{Nginx, Worker, eventually},
+    rtmps::Terminator,
+    srt::{Recorder, assignment},
 };
+use crate::proto::v1::{RelayAssignment, RelayState};
 
-/// A packet in a file: its track, its decoding time in milliseconds, and its MD5.
-type PacketDigest = (String, i64, String);
+const SECONDS: &str = "8";
 
-async fn run(program: &str, arguments: &[&str]) -> String {
-    let run = Command::new(program)
-        .args(arguments)
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(MAX_WAIT, run).await.expect("it ends").unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// All packets of a file, by track.
-async fn packets(file: &Path) -> Vec<PacketDigest> {
-    let file = file.to_str().unwrap();
-    let arguments = [
-        "-v", "quiet", "-i", file, "-map", "0", "-c", "copy", "-f", "framemd5", "-",
-    ];
-    let text = run("ffmpeg", &arguments).await;
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let fields = lines.map(|line| line.split(',').map(str::trim).collect::<Vec<_>>());
-    fields
-        .map(|fields| {
-            (
-                fields[0].to_owned(),
-                fields[1].parse().unwrap(),
-                fields[5].to_owned(),
-            )
-        })
-        .collect()
-}
-
-fn of_track(packets: &[PacketDigest], track: &str) -> Vec<(i64, String)> {
-    let of_track = packets.iter().filter(|(other, ..)| other == track);
-    of_track
-        .map(|(_, time, digest)| (*time, digest.clone()))
-        .collect()
-}
-
+#[rstest]
 #[tokio::test]
-async fn every_packet_arrives_unchanged_with_its_distance_to_the_others() {
+async fn every_packet_arrives_unchanged_with_its_distance_to_the_others(
+    #[values(false, true)] over_tls: bool,
+) {
     let hooks = Hooks::start(200).await;
     let nginx = Nginx::start(&hooks.url()).await;
-    let folder = tempfile::tempdir().unwrap();
-    let original = folder.path().join("original.flv");
-    let name = original.to_str().unwrap();
-    let encode = [
-        "-v",
-        "error",
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc=size=160x120:rate=25",
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=sample_rate=44100",
-        "-t",
-        "8",
-        "-c:v",
-        "libx264",
-        "-preset",
-        "ultrafast",
-        "-bf",
-        "2",
-        "-pix_fmt",
-        "yuv420p",
-        "-g",
-        "25",
-        "-c:a",
-        "aac",
-        "-f",
-        "flv",
-        name,
-    ];
-    run("ffmpeg", &encode).await;
-
-    let worker = Worker::new();
-    let server = format!("rtmp://127.0.0.1:{}/live", nginx.port);
-    let relay = worker.relay(&nginx.source(), &server);
-    let source = nginx.source();
-    run(
-        "ffmpeg",
-        &[
-            "-v", "error", "-re", "-i", name, "-c", "copy", "-f", "flv", &source,
-        ],
-    )
-    .await;
-
-    let expected = packets(&original).await;
-    let last = |packets: &[PacketDigest]| {
-        let digest = |track| of_track(packets, track).pop().map(|(_, digest)| digest);
-        (digest("0"), digest("1"))
+    let terminator = Terminator::start(nginx.port, "localhost", "2").await;
+    let original = Original::encode(SECONDS, &[]).await;
+    let worker = Worker::trusting(vec![terminator.certificate.clone()]);
+    let server = match over_tls {
+        true => terminator.url(),
+        false => format!("rtmp://127.0.0.1:{}/live", nginx.port),
     };
+    let relay = worker.relay(&nginx.source(), &server);
+    original.publish(&nginx.source()).await;
+
+    let sent = packets(&original.file).await;
     eventually("the last packets are recorded", async || {
         let recording = nginx.recordings().pop();
         match recording {
-            Some(recording) => last(&packets(&recording).await) == last(&expected),
+            Some(recording) => has_ended(&packets(&recording).await, &sent),
             None => false,
         }
     })
     .await;
     relay.end().await;
+    assert_same(&packets(&nginx.recordings()[0]).await, &sent);
+}
 
-    let arrived = packets(&nginx.recordings().remove(0)).await;
-    let offset = arrived[arrived.len() - 1].1 - expected[expected.len() - 1].1;
-    for track in ["0", "1"] {
-        let arrived = of_track(&arrived, track);
-        // The first packets may have been published before the relay was connected.
-        let all = of_track(&expected, track);
-        let tail = &all[all.len() - arrived.len()..];
-        let shifted = tail
-            .iter()
-            .map(|(time, digest)| (time + offset, digest.clone()));
-        assert_eq!(arrived, shifted.collect::<Vec<_>>(), "track {track}");
-        assert!(
-            arrived.len() > 50,
-            "track {track} has {} packets",
-            arrived.len()
-        );
-    }
+#[tokio::test]
+async fn a_delayed_destination_receives_every_packet_later() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let original = Original::encode(SECONDS, &[]).await;
+    let worker = Worker::new();
+    let delay = Duration::from_secs(4);
+    let relay = worker.assign(RelayAssignment {
+        input_url: nginx.source(),
+        output_server_url: format!("rtmp://127.0.0.1:{}/live", nginx.port),
+        output_stream_key: "k3y".to_owned(),
+        output_delay: Some(delay.try_into().unwrap()),
+        ..Default::default()
+    });
+    let begin = Instant::now();
+    let broadcasts = async {
+        relay.reaches(RelayState::Broadcasting).await;
+        assert!(begin.elapsed() >= delay);
+    };
+    let source = nginx.source();
+    tokio::join!(broadcasts, original.publish(&source));
+
+    let sent = packets(&original.file).await;
+    eventually("the last packets are recorded", async || {
+        has_ended(&packets(&nginx.recordings()[0]).await, &sent)
+    })
+    .await;
+    relay.end().await;
+    assert_same(&packets(&nginx.recordings()[0]).await, &sent);
+}
+
+#[tokio::test]
+async fn every_packet_arrives_unchanged_over_srt_with_a_passphrase() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let original = Original::encode(SECONDS, &[]).await;
+    let passphrase = "a passphrase that all may see";
+    let recorder = Recorder::start(passphrase).await;
+    let worker = Worker::new();
+    let relay = worker.assign(assignment(&nginx.source(), recorder.port, passphrase));
+    original.publish(&nginx.source()).await;
+
+    // ffmpeg sends the last packets when its input ends.
+    relay.has_sent(1).await;
+    relay.is_silent().await;
+    relay.end().await;
+    let sent = packets(&original.as_mpegts().await).await;
+    let (file, _folder) = recorder.finished().await;
+    let arrived = packets(&file).await;
+    assert_same(&arrived, &sent);
+    assert_eq!(relay.now().state, RelayState::Idle);
 }

@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use quick_cache::sync::Cache;
@@ -42,7 +42,7 @@ pub(super) const MAX_WAIT: Duration = Duration::from_secs(90);
 pub(super) const KEY: &str = "k3y-that-nobody-may-see";
 
 /// Waits for a condition.
-pub(super) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(super) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !is_so().await {
             sleep(Duration::from_millis(50)).await;
@@ -67,6 +67,11 @@ pub(super) struct Nginx {
 
 impl Nginx {
     pub(super) async fn start(hooks: &str) -> Self {
+        Self::start_with(hooks, "").await
+    }
+
+    /// With further directives of the RTMP server.
+    pub(super) async fn start_with(hooks: &str, directives: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port().await;
         let asks = format!("live on; on_publish {hooks}; on_publish_done {hooks};");
@@ -75,7 +80,7 @@ impl Nginx {
             "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
             daemon off; master_process off; pid nginx.pid; error_log error.log info;
             events {{}}
-            rtmp {{ server {{ listen 127.0.0.1:{port}; access_log off;
+            rtmp {{ server {{ listen 127.0.0.1:{port}; access_log off; {directives}
                 application source {{ live on; }}
                 application live {{ {asks} record all; record_path {path}; record_unique on; }}
                 application app/inst {{ {asks} }} }} }}"
@@ -334,6 +339,18 @@ impl Running {
         eventually("bytes are acknowledged", async || {
             assert_eq!(self.now().failure, None);
             self.now().bytes >= bytes
+        })
+        .await;
+    }
+
+    /// Waits until no bytes were sent for some seconds.
+    pub(super) async fn is_silent(&self) {
+        let mut last = (self.now().bytes, Instant::now());
+        eventually("nothing is sent", async move || {
+            if self.now().bytes != last.0 {
+                last = (self.now().bytes, Instant::now());
+            }
+            last.1.elapsed() > Duration::from_secs(3)
         })
         .await;
     }

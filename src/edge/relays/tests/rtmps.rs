@@ -20,16 +20,16 @@ use super::{
 use crate::proto::v1::RelayErrorSeverity;
 
 /// A TLS server in front of nginx, with a self-signed certificate.
-struct Terminator {
+pub(super) struct Terminator {
     port: u16,
-    certificate: CertificateDer<'static>,
+    pub(super) certificate: CertificateDer<'static>,
     _task: AbortOnDropHandle<()>,
     _folder: TempDir,
 }
 
 impl Terminator {
     /// With a certificate for a host that is valid for this number of days.
-    async fn start(behind: u16, host: &str, days: &str) -> Self {
+    pub(super) async fn start(behind: u16, host: &str, days: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name| folder.path().join(name);
         std::fs::write(file("extensions"), extensions(host)).unwrap();
@@ -89,7 +89,7 @@ impl Terminator {
         }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("rtmps://localhost:{}/live", self.port)
     }
 }

@@ -1,5 +1,6 @@
-use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt, process::Stdio};
+use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio};
 
+use tempfile::TempDir;
 use tokio::{
     net::UdpSocket,
     process::{Child, Command},
@@ -15,16 +16,19 @@ use crate::proto::v1::{RelayAssignment, RelayErrorSeverity};
 const KEY: &str = "#!::r=live/k3y-that-nobody-may-see,m=publish";
 const PASSPHRASE: &str = "a passphrase that nobody may see";
 
+/// The time that a busy machine has to send packets again, in microseconds.
+const LATENCY_US: u32 = 4_000_000;
+
 async fn socket() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = socket.local_addr().unwrap().port();
     (socket, port)
 }
 
-fn assignment(input: &str, port: u16, passphrase: &str) -> RelayAssignment {
+pub(super) fn assignment(input: &str, port: u16, passphrase: &str) -> RelayAssignment {
     RelayAssignment {
         input_url: input.to_owned(),
-        output_server_url: format!("srt://127.0.0.1:{port}?latency=200000"),
+        output_server_url: format!("srt://127.0.0.1:{port}?latency={LATENCY_US}"),
         output_stream_key: KEY.to_owned(),
         srt_passphrase: passphrase.to_owned(),
         srt_pbkeylen: if passphrase.is_empty() { 0 } else { 32 },
@@ -63,14 +67,50 @@ fn stream_id(conclusion: &[u8]) -> String {
     text.trim_end_matches('\0').to_owned()
 }
 
+/// An SRT listener that records what it receives.
+pub(super) struct Recorder {
+    pub(super) port: u16,
+    file: PathBuf,
+    process: Child,
+    folder: TempDir,
+}
+
+impl Recorder {
+    pub(super) async fn start(passphrase: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("received.ts");
+        let (probe, port) = socket().await;
+        drop(probe);
+        let output = ["-c", "copy", "-f", "mpegts", file.to_str().unwrap()];
+        Self {
+            port,
+            process: start_listener(port, passphrase, &output).await,
+            file,
+            folder,
+        }
+    }
+
+    /// The file and its folder, once the caller has closed the connection.
+    pub(super) async fn finished(mut self) -> (PathBuf, TempDir) {
+        let ended = timeout(MAX_WAIT, self.process.wait()).await;
+        assert!(ended.expect("the call ends").unwrap().success());
+        (self.file, self.folder)
+    }
+}
+
 /// An SRT listener that receives some seconds of media.
 async fn listen(port: u16, passphrase: &str) -> Child {
+    start_listener(port, passphrase, &["-t", "1", "-f", "null", "-"]).await
+}
+
+async fn start_listener(port: u16, passphrase: &str, output: &[&str]) -> Child {
     let mut url = format!("srt://127.0.0.1:{port}?mode=listener");
     if !passphrase.is_empty() {
         url = format!("{url}&passphrase={passphrase}");
     }
     let listener = Command::new("ffmpeg")
-        .args(["-v", "error", "-i", &url, "-t", "1", "-f", "null", "-"])
+        .args(["-v", "error", "-i", &url])
+        .args(output)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)

@@ -59,13 +59,9 @@ impl Recorder {
         let rpc = "AuthService/SignInWithIdToken";
         self.call::<()>(Fails, rpc, "", request).await;
         let token = self.new_secret("token to verify");
-        self.call::<()>(
-            Fails,
-            "AuthService/VerifyEmail",
-            "",
-            pb::VerifyEmailRequest { token },
-        )
-        .await;
+        let rpc = "AuthService/VerifyEmail";
+        self.call::<()>(Fails, rpc, &access_token, pb::VerifyEmailRequest { token })
+            .await;
         let request = pb::ResetPasswordRequest {
             token: self.new_secret("token to reset"),
             new_password: self.new_secret("password of a reset"),
@@ -82,11 +78,16 @@ impl Recorder {
     }
 
     /// Calls VerifyEmail with the token of a received message.
-    pub async fn verify(&mut self, message: &Mail) {
+    pub async fn verify(&mut self, access_token: &str, message: &Mail) {
         let token = self.secret("token of a message", &message.token());
         let rpc = "AuthService/VerifyEmail";
-        self.call::<()>(Succeeds, rpc, "", pb::VerifyEmailRequest { token })
-            .await;
+        self.call::<()>(
+            Succeeds,
+            rpc,
+            access_token,
+            pb::VerifyEmailRequest { token },
+        )
+        .await;
     }
 
     /// Calls the RPCs of an account, except those that delete; returns the new password.

@@ -64,7 +64,7 @@ impl Recorder {
         let reset = database.mail("ada@example.com", "eset", 1).await;
         self.secret("token of a message that waits", &reset.token());
         let verification = database.mail("ada@example.com", "erify", 1).await;
-        self.verify(&verification).await;
+        self.verify(&token, &verification).await;
         self.api_key_rpcs(&token).await;
         let media = self.exchange(operators_key).await;
         let (project_id, stream_key) = self.project_rpcs(&token).await;

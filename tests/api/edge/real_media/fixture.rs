@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use super::{owner::Owner, secret_scanner::SecretScanner};
 use crate::{
-    edge::media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Publisher, Sandbox},
+    edge::media::{
+        ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Proxy, Publisher, Sandbox,
+    },
     harness::{children, command_line},
 };
 
@@ -156,6 +158,16 @@ impl Fixture {
         let platform = Destination::start(sandbox).await.unwrap();
         let destination = self.destination_at(&platform.url()).await;
         (platform, destination)
+    }
+
+    /// Starts a platform behind a network that can break, and creates a destination for it.
+    pub async fn destination_behind_proxy(&self) -> (Destination, Proxy, pb::Destination) {
+        let sandbox = |name| Sandbox::new(self.folder.path(), name).unwrap();
+        let platform = Destination::start(sandbox("platform")).await.unwrap();
+        let proxy = Proxy::start(&sandbox("proxy"), &platform.sandbox).await;
+        let proxy = proxy.unwrap();
+        let destination = self.destination_at(&proxy.url()).await;
+        (platform, proxy, destination)
     }
 
     /// Creates a destination at a URL with a unique key, which must not leak.

@@ -1,5 +1,6 @@
 //! Real media: a control plane, an edge, nginx-rtmp, publishers and destinations.
 
+mod cut_connections;
 mod fixture;
 mod media_health;
 mod outages;

@@ -251,7 +251,10 @@ impl<'a> System<'a> {
         // A stream that is still locked is skipped until the next run.
         eventually("nothing is overdue", async || {
             let (all, now) = (StreamExpiry::All, self.at(now));
-            let overdue = publishing.overdue(all, now, 1000).await.unwrap();
+            let overdue = publishing
+                .overdue(all, now, uuid::Uuid::nil().into(), 1000)
+                .await
+                .unwrap();
             for id in &overdue {
                 publishing.expire(*id, all, now).await.unwrap();
             }
