@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Relay, RelayError, RelayState, RelayTimeouts, Time};
+use super::{Relay, RelayDelivery, RelayError, RelayState, RelayTimeouts, Time};
 use crate::backoff::Backoff;
 
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -22,6 +22,8 @@ pub struct RelayReport {
     pub bytes_sent: i64,
     /// The recent bit rate, in bits per second.
     pub bitrate_bps: i64,
+    /// How well media is delivered, without the time of drops.
+    pub delivery: RelayDelivery,
     /// Its state.
     pub state: ReportedState,
 }
@@ -67,6 +69,7 @@ impl RelayReport {
             lease_id,
             bytes_sent: 0,
             bitrate_bps: 0,
+            delivery: RelayDelivery::default(),
             state: ReportedState::Stopped,
         }
     }
@@ -165,6 +168,7 @@ impl Relay {
             self.enter(state, now);
         }
         self.bitrate_bps = report.bitrate_bps;
+        self.delivery.update(&report.delivery, now);
         match changed {
             true => ReportOutcome::Changed,
             false => ReportOutcome::Renewed,
@@ -188,8 +192,8 @@ mod tests {
 
     use super::{RETRY_BACKOFF, RelayReport, ReportedState, retry_delay};
     use crate::domain::{
-        DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayError, RelayTimeouts,
-        Stream, StreamTimeouts, Time, now,
+        DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayDelivery, RelayError,
+        RelayTimeouts, Stream, StreamTimeouts, Time, now,
     };
 
     #[test]
@@ -240,6 +244,7 @@ mod tests {
             lease_id: relay.lease.as_ref().unwrap().id,
             bytes_sent,
             bitrate_bps: 0,
+            delivery: RelayDelivery::default(),
             state,
         };
         relay.report("w", &report, false, TIMES, now);

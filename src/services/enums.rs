@@ -2,9 +2,9 @@
 
 use crate::{
     domain::{
-        EndReason, IngestProtocol, Invalid, LintCode, OperatorKeyState, OutagePolicy, Platform,
-        PlatformKind, PlatformTls, PublishConflictPolicy, RefusalReason, RelayState, StreamState,
-        UserState,
+        CheckOutcome, CheckStep, EndReason, IngestProtocol, Invalid, LintCode, MediaIssueCode,
+        OperatorKeyState, OutagePolicy, Platform, PlatformKind, PlatformTls, PublishConflictPolicy,
+        RefusalReason, RelayState, StreamState, UserState,
     },
     proto::v1 as pb,
 };
@@ -39,9 +39,15 @@ macro_rules! message_enums {
 }
 
 message_enums! {
+    CheckOutcome => DestinationCheckOutcome { Passed Failed }
+    CheckStep => DestinationCheckStep { Name Address Tcp Tls Rtmp Application Srt }
     EndReason => EndReason {
         PublisherEnded ReconnectTimeout HeartbeatTimeout StoppedByOwner TakenOver KeyRotated
         ProjectDisabled ProjectDeleted NodeLost NeverStarted AccountSuspended
+    }
+    MediaIssueCode => MediaIssueCode {
+        KeyframeIntervalTooLong BitrateOverLimit NoAudio CodecNotAccepted DestinationTooSlow
+        TimestampJump
     }
     OperatorKeyState => OperatorKeyState { Active Expired Revoked }
     OutagePolicy => OutagePolicy { End Hold }
@@ -84,6 +90,9 @@ impl From<LintCode> for pb::DestinationLintCode {
             LintCode::PlatformRecognized => Self::PlatformRecognized,
             LintCode::UnusedSrtOptions => Self::UnusedSrtOptions,
             LintCode::UrlOutdated => Self::UrlOutdated,
+            LintCode::KeyIsUrl => Self::KeyIsUrl,
+            LintCode::KeyOfAnotherPlatform => Self::KeyOfAnotherPlatform,
+            LintCode::KeyIsPlaceholder => Self::KeyIsPlaceholder,
         }
     }
 }

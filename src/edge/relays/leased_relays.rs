@@ -10,6 +10,7 @@ use tonic::Code;
 use super::{
     assignment::{Assignment, RelayInput},
     lease_clock::LeaseClock,
+    output::DeliveryQuality,
     relay::Relay,
     relay_failure::RelayFailure,
     status::{RelayStatus, is_over},
@@ -45,8 +46,9 @@ struct LeasedRelay {
     lease: LeaseClock,
     stop: CancellationToken,
     status: watch::Receiver<RelayStatus>,
-    /// The part of its bytes that the metrics have.
+    /// The part of its bytes and packets that the metrics have.
     counted_bytes: u64,
+    counted: DeliveryQuality,
 }
 
 impl LeasedRelays {
@@ -86,6 +88,7 @@ impl LeasedRelays {
             stop: stop.clone(),
             status: receiver,
             counted_bytes: 0,
+            counted: DeliveryQuality::default(),
         };
         self.relays.insert(lease_id, relay);
         Some(Relay {
@@ -129,7 +132,7 @@ impl LeasedRelays {
     /// Updates the metrics of the relays that run.
     pub(super) fn update_metrics(&mut self) {
         let mut counts = HashMap::<RelayState, i64>::new();
-        let mut load = 0;
+        let (mut load, mut max_lag_ms) = (0, 0);
         for relay in self.relays.values_mut() {
             let status = relay.status();
             if !status.is_over() {
@@ -139,8 +142,11 @@ impl LeasedRelays {
             let sent = status.bytes.saturating_sub(relay.counted_bytes);
             EDGE.relay_bytes.inc_by(sent);
             relay.counted_bytes += sent;
+            relay.count_quality(status.quality);
+            max_lag_ms = max_lag_ms.max(status.quality.lag_ms);
         }
         EDGE.relays_load.set(load);
+        EDGE.relay_lag.set(max_lag_ms);
         let states = (1..).map_while(|number| RelayState::try_from(number).ok());
         for state in states.filter(|state| !is_over(*state)) {
             let name = state.as_str_name().trim_start_matches("RELAY_STATE_");
@@ -264,6 +270,16 @@ impl LeasedRelay {
             is_change
         };
         self.input.send_if_modified(is_change);
+    }
+
+    /// Adds what is new to the metrics.
+    fn count_quality(&mut self, now: DeliveryQuality) {
+        let before = std::mem::replace(&mut self.counted, now);
+        let dropped = now.dropped_packets.saturating_sub(before.dropped_packets);
+        let again = now.retransmitted_segments;
+        EDGE.relay_dropped_packets.inc_by(dropped);
+        EDGE.relay_retransmitted_segments
+            .inc_by(again.saturating_sub(before.retransmitted_segments));
     }
 
     /// Whether it neither has ended nor has to.

@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     assignment::{Assignment, RelayInput},
     media::{Input, Inputs, Subscription},
-    output::{Delivery, Encoder, PresetFolder, RtmpOutput, Spawner, SrtOutput, rendition},
+    output::{
+        Delivery, DeliveryQuality, Encoder, PresetFolder, RtmpOutput, Spawner, SrtOutput, rendition,
+    },
     progress::{PROVEN_BROADCAST, Progress},
     reconnect::Reconnect,
     relay_failure::RelayFailure,
@@ -310,7 +312,8 @@ impl<'a> Observation<'a> {
                 context.broadcasts.insert(relay.broadcast_key(), ());
             }
         }
-        self.warn_if_slow(relay, now);
+        let quality = self.delivery.quality();
+        self.warn_if_slow(relay, quality, now);
         let state = match state {
             RelayState::Broadcasting if self.delivery.is_holding() => RelayState::Holding,
             state => state,
@@ -319,12 +322,17 @@ impl<'a> Observation<'a> {
             state,
             bytes: self.progress.bytes(),
             bitrate: self.progress.bitrate(),
+            quality,
             failure: None,
         })
     }
 
-    fn warn_if_slow(&mut self, relay: &Relay, now: Instant) {
-        let (dropped, lag_ms) = self.delivery.drops_and_lag();
+    fn warn_if_slow(&mut self, relay: &Relay, quality: DeliveryQuality, now: Instant) {
+        let DeliveryQuality {
+            dropped_packets: dropped,
+            lag_ms,
+            ..
+        } = quality;
         let warned_lately = |at: Instant| now - at < SLOW_WARNING_INTERVAL;
         if dropped == self.dropped || self.warned_at.is_some_and(warned_lately) {
             return;

@@ -21,8 +21,8 @@ use super::{
 use crate::{
     database::{Database, Engine, Transaction},
     domain::{
-        Change, DestinationId, OutagePolicy, ProjectId, Publisher, Relay, SealedPlayUrl, Stream,
-        StreamId, Time,
+        Change, DestinationId, MediaIssue, OutagePolicy, ProjectId, Publisher, Relay,
+        SealedPlayUrl, Stream, StreamId, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -405,6 +405,7 @@ struct RelayRow {
     ready_time: Time,
     bitrate_bps: i64,
     update_time: Time,
+    issues: Vec<MediaIssue>,
 }
 
 fn relays_json(relays: &[Relay]) -> Result<Option<String>> {
@@ -416,6 +417,7 @@ fn relays_json(relays: &[Relay]) -> Result<Option<String>> {
         ready_time: relay.ready_time,
         bitrate_bps: relay.bitrate_bps,
         update_time: relay.update_time,
+        issues: relay.issues.clone(),
     });
     match relays {
         [] => Ok(None),

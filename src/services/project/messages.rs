@@ -327,6 +327,7 @@ impl From<pb::Stream> for pb::ProjectStream {
             end_reason: _,
             publisher,
             stats,
+            issues,
         } = stream;
         Self {
             id,
@@ -338,6 +339,7 @@ impl From<pb::Stream> for pb::ProjectStream {
             last_seen_time,
             publisher: publisher.map(Into::into),
             stats: stats.map(Into::into),
+            issues,
         }
     }
 }
@@ -371,6 +373,11 @@ impl From<pb::StreamStats> for pb::ProjectStreamStats {
             fps,
             video_codec,
             audio_codec,
+            keyframe_interval,
+            audio_channels,
+            audio_sample_rate,
+            has_audio,
+            timestamp_jumps,
         } = stats;
         Self {
             bytes_received,
@@ -380,6 +387,11 @@ impl From<pb::StreamStats> for pb::ProjectStreamStats {
             fps,
             video_codec,
             audio_codec,
+            keyframe_interval,
+            audio_channels,
+            audio_sample_rate,
+            has_audio,
+            timestamp_jumps,
         }
     }
 }
@@ -408,6 +420,16 @@ impl From<&PlatformInfo> for pb::PlatformInfo {
                 keyframe_interval_seconds: limit(limits.keyframe_interval_seconds),
                 max_video_bitrate_kbps: limit(limits.max_video_bitrate_kbps),
                 max_audio_bitrate_kbps: limit(limits.max_audio_bitrate_kbps),
+                video_codecs: limits
+                    .video_codecs
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+                audio_codecs: limits
+                    .audio_codecs
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             }),
             note: (*note).to_owned(),
             hosts: hosts.iter().map(ToString::to_string).collect(),

@@ -14,13 +14,14 @@ use uuid::Uuid;
 use super::response_sender::{ResponseSender, StreamEnd};
 use crate::{
     auth::{AssociatedData, CallAuthorization, Sealer},
+    check_dispatch::CheckQueue,
     domain::{
         ApiKeyId, OutagePolicy, ProjectId, RelayError, RelayReport, ReportedState, Secret, now,
         relay_output_url, relay_server_url,
     },
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease},
+    repositories::{ClaimedRelay, ClaimingWorker, RelayLeases, StoredCheck, WorkerLease},
     services::fields::{duration, remaining, timestamp},
 };
 
@@ -41,6 +42,8 @@ pub(super) struct ClaimSession {
     pub authorization: CallAuthorization,
     pub relay_leases: RelayLeases,
     pub sealer: Sealer,
+    /// The checks of destinations for the worker; `None` if it takes none.
+    pub checks: Option<CheckQueue>,
     pub closing: CancellationToken,
 }
 
@@ -79,10 +82,11 @@ struct LeaseChanges {
 
 impl ClaimSession {
     /// Runs until the worker closes the stream or an error ends it.
-    pub async fn run(self, sender: ResponseSender<pb::ClaimRelaysResponse>) {
+    pub async fn run(mut self, sender: ResponseSender<pb::ClaimRelaysResponse>) {
+        let mut checks = self.checks.take();
         let database = &self.relay_leases.database;
         let mut changes = database.change_notifications().subscribe();
-        let Err(end) = self.serve(&sender, &mut changes).await;
+        let Err(end) = self.serve(&sender, &mut changes, &mut checks).await;
         if let StreamEnd::Error(error) = end {
             sender.end(error);
         }
@@ -92,16 +96,21 @@ impl ClaimSession {
         &self,
         sender: &ResponseSender<pb::ClaimRelaysResponse>,
         changes: &mut Receiver<ProjectId>,
+        checks: &mut Option<CheckQueue>,
     ) -> Result<Infallible, StreamEnd> {
         let mut leases = SessionLeases::default();
         let mut last_sent: Option<Instant> = None;
         // The call has recorded it.
         let mut recorded = Instant::now();
+        let mut check: Option<StoredCheck> = None;
         while !sender.is_closed() {
             let polled = Instant::now();
-            let (message, granted) = self.poll(&mut leases).await?;
+            let (mut message, granted) = self.poll(&mut leases).await?;
             let is_due = last_sent.is_none_or(|at| at.elapsed() >= KEEPALIVE_INTERVAL);
-            let is_empty = message.assignments.is_empty() && message.revocations.is_empty();
+            message.destination_checks = check.take().map(check_message).into_iter().collect();
+            let is_empty = message.assignments.is_empty()
+                && message.revocations.is_empty()
+                && message.destination_checks.is_empty();
             if is_due || !is_empty {
                 if let Err(end) = sender.send(message).await {
                     // Others need not wait for the expiry of leases that the worker never received.
@@ -125,6 +134,7 @@ impl ClaimSession {
                 biased;
                 () = self.closing.cancelled() => return Err(Error::Draining.into()),
                 () = sender.closed() => return Err(StreamEnd::Closed),
+                next = next_check(checks) => check = Some(next),
                 () = leases.wait_for_change(changes, polled + COALESCE_INTERVAL) => {}
                 () = sleep(wait) => {}
             }
@@ -190,6 +200,7 @@ impl ClaimSession {
         let message = pb::ClaimRelaysResponse {
             assignments,
             revocations: revoked.into_iter().map(revocation).collect(),
+            destination_checks: Vec::new(),
         };
         Ok((message, granted))
     }
@@ -351,6 +362,28 @@ impl SessionLeases {
             }
             next = changes.try_recv();
         }
+    }
+}
+
+/// The next check; never one if the worker takes none.
+async fn next_check(checks: &mut Option<CheckQueue>) -> StoredCheck {
+    match checks {
+        Some(checks) => checks.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn check_message(check: StoredCheck) -> pb::DestinationCheck {
+    let StoredCheck {
+        id,
+        node_id: _,
+        server_url,
+        expire_time,
+    } = check;
+    pb::DestinationCheck {
+        check_id: id.to_string(),
+        server_url,
+        timeout: Some(duration(remaining(expire_time))),
     }
 }
 

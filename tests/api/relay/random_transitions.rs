@@ -3,8 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use sluice::domain::{
-    DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayError, RelayReport,
-    RelayState, RelayTimeouts, ReportOutcome, ReportedState, Stream, StreamTimeouts, Time, now,
+    DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayDelivery, RelayError,
+    RelayReport, RelayState, RelayTimeouts, ReportOutcome, ReportedState, Stream, StreamTimeouts,
+    Time, now,
 };
 use uuid::Uuid;
 
@@ -81,6 +82,7 @@ fn report(rng: &mut Rng, relay: &mut Relay, leases: &[Uuid], held: bool, now: Ti
         bytes_sent: (relay.bytes_sent + growth).max(0),
         bitrate_bps: 1,
         state: seen.clone(),
+        delivery: RelayDelivery::default(),
     };
     let attempt = relay.attempt;
     let stops = relay.state == RelayState::Stopping;

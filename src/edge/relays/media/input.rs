@@ -4,7 +4,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -14,18 +14,22 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{fan_out::FanOut, output_queue::OutputQueue, packet::Packet};
+use super::{fan_out::FanOut, meter::MediaMeter, output_queue::OutputQueue, packet::Packet};
 use crate::{
     backoff::Backoff,
     domain::Secret,
-    edge::relays::{
-        relay_failure::RelayFailure,
-        rtmp::{
-            Incoming, Message, Response, Session, SessionError, StreamTarget,
-            message::{event, kind},
-        },
-        upstream::{
-            Address, Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect,
+    edge::{
+        media_meters::MediaMeters,
+        relays::{
+            relay_failure::RelayFailure,
+            rtmp::{
+                Incoming, Message, Response, Session, SessionError, StreamTarget,
+                message::{event, kind},
+            },
+            upstream::{
+                Address, Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError,
+                connect,
+            },
         },
     },
 };
@@ -65,6 +69,8 @@ pub(crate) struct Input {
     failure: watch::Receiver<Option<RelayFailure>>,
     /// Ends the wait for the next try.
     retry: Arc<Notify>,
+    /// A rendition has none: its source is measured.
+    meter: Option<Arc<MediaMeter>>,
     /// What this is made from, if it is a rendition.
     source: Option<Arc<Self>>,
     _task: AbortOnDropHandle<()>,
@@ -75,6 +81,7 @@ impl Input {
     pub(super) fn start(
         source: &InputSource,
         certificates: Arc<Certificates>,
+        meters: &MediaMeters,
     ) -> Result<Self, RelayFailure> {
         let invalid = |why| UpstreamError::AddressInvalid(why).failure(Side::Input);
         let address = match Address::parse(&source.url).map_err(invalid)? {
@@ -84,13 +91,17 @@ impl Input {
         let fan_out = Arc::<FanOut>::default();
         let (failed, failure) = watch::channel(None);
         let retry = Arc::<Notify>::default();
+        let meter = Arc::<MediaMeter>::default();
+        meters.add(&source.stream_id, &source.connection_id, &meter);
+        let media = (Arc::clone(&fan_out), Arc::clone(&meter));
         let attempts = (Arc::clone(&retry), failed);
-        let playing = play_repeatedly(address, certificates, Arc::clone(&fan_out), attempts);
+        let playing = play_repeatedly(address, certificates, media, attempts);
         Ok(Self {
             fan_out,
             failure,
             retry,
             source: None,
+            meter: Some(meter),
             _task: AbortOnDropHandle::new(tokio::spawn(playing)),
         })
     }
@@ -107,6 +118,7 @@ impl Input {
             failure,
             retry: Arc::clone(&source.retry),
             source: Some(source),
+            meter: None,
             _task: task,
         }
     }
@@ -129,6 +141,13 @@ impl Input {
     /// What this is made from, if it is a rendition.
     pub(crate) fn source(&self) -> Option<&Arc<Self>> {
         self.source.as_ref()
+    }
+
+    /// Measures the media from now on as that of another connection.
+    pub(super) fn measure_for(&self, source: &InputSource, meters: &MediaMeters) {
+        if let Some(meter) = &self.meter {
+            meters.add(&source.stream_id, &source.connection_id, meter);
+        }
     }
 
     /// Tries again at once if there is no play session: another publisher has come.
@@ -168,13 +187,14 @@ impl Input {
 async fn play_repeatedly(
     address: RtmpAddress,
     certificates: Arc<Certificates>,
-    fan_out: Arc<FanOut>,
+    (fan_out, meter): (Arc<FanOut>, Arc<MediaMeter>),
     (retry, failed): (Arc<Notify>, watch::Sender<Option<RelayFailure>>),
 ) {
     let mut failures = 0;
     loop {
         let mut player = Player {
             fan_out: &fan_out,
+            meter: &meter,
             failed: &failed,
             epoch: 0,
             has_played: false,
@@ -196,6 +216,7 @@ async fn play_repeatedly(
 /// One play session.
 struct Player<'a> {
     fan_out: &'a FanOut,
+    meter: &'a MediaMeter,
     failed: &'a watch::Sender<Option<RelayFailure>>,
     /// The number of the play session, or publisher in it.
     epoch: u64,
@@ -287,6 +308,7 @@ impl Player<'_> {
             self.has_played = true;
             self.failed.send_replace(None);
         }
+        self.meter.add(&packet, Instant::now());
         self.fan_out.publish(packet);
     }
 }

@@ -3,20 +3,26 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::input::{Input, InputSource};
-use crate::edge::relays::{relay_failure::RelayFailure, upstream::Certificates};
+use crate::edge::{
+    media_meters::MediaMeters,
+    relays::{relay_failure::RelayFailure, upstream::Certificates},
+};
 
 /// The play sessions of a worker: one for each live stream, whatever the number of relays.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     inputs: Mutex<Vec<(InputSource, Weak<Input>)>>,
     certificates: Arc<Certificates>,
+    meters: MediaMeters,
 }
 
 impl Inputs {
-    pub(crate) fn new(certificates: Arc<Certificates>) -> Self {
+    /// The inputs add what they measure to the meters.
+    pub(crate) fn new(certificates: Arc<Certificates>, meters: MediaMeters) -> Self {
         Self {
             inputs: Mutex::default(),
             certificates,
+            meters,
         }
     }
 
@@ -29,7 +35,8 @@ impl Inputs {
         if let Some(input) = same.and_then(|(_, input)| input.upgrade()) {
             return Ok(input);
         }
-        let input = Arc::new(Input::start(&source, Arc::clone(&self.certificates))?);
+        let certificates = Arc::clone(&self.certificates);
+        let input = Arc::new(Input::start(&source, certificates, &self.meters)?);
         inputs.push((source, Arc::downgrade(&input)));
         Ok(input)
     }

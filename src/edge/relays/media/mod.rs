@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `inputs`, `input` | one play session per live stream, restarted when it is lost |
 //! | `packet` | packets of media, inspected only as far as relays need |
+//! | `meter`, `description`, `sps` | what is measured of the media, and what packets say about it |
 //! | `fan_out` | what a new output starts with, and the distribution to all outputs |
 //! | `delay` | packets that an output holds back, if its owner wants a delay |
 //! | `output_queue` | what an output has not sent yet, bounded in time and bytes |
@@ -17,13 +18,16 @@
 //! | `timeline` | timestamps of an output, which never go back |
 
 mod delay;
+mod description;
 mod fan_out;
 mod hold;
 mod input;
 mod inputs;
+mod meter;
 mod output_queue;
 mod packet;
 mod silence;
+mod sps;
 mod subscription;
 mod timeline;
 

@@ -28,6 +28,17 @@ pub(crate) struct Delivery {
     is_holding: AtomicBool,
 }
 
+/// How well media is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct DeliveryQuality {
+    /// The media that waits to be sent, in milliseconds.
+    pub(crate) lag_ms: i64,
+    /// Packets that were dropped because the destination was too slow.
+    pub(crate) dropped_packets: u64,
+    /// TCP segments that were sent again, over all connections; 0 if unknown.
+    pub(crate) retransmitted_segments: u64,
+}
+
 #[derive(Debug, Default)]
 struct Connection {
     source: Source,
@@ -35,6 +46,10 @@ struct Connection {
     media: Option<MediaBytes>,
     /// The bytes that connections before this one have delivered.
     before: u64,
+    /// The segments that it has sent again, as last read.
+    retransmitted: u64,
+    /// Those of the connections before it.
+    retransmitted_before: u64,
 }
 
 #[derive(Debug, Default)]
@@ -83,10 +98,12 @@ impl Delivery {
 
     fn replace(&self, source: Source) {
         let before = self.bytes();
-        *self.connection.lock() = Connection {
+        let mut connection = self.connection.lock();
+        *connection = Connection {
             source,
-            media: None,
             before,
+            retransmitted_before: connection.retransmitted(),
+            ..Connection::default()
         };
     }
 
@@ -172,14 +189,19 @@ impl Delivery {
         }
     }
 
-    /// The number of packets that were dropped because the destination is too slow, and the
-    /// media that waits, in milliseconds.
-    pub(crate) fn drops_and_lag(&self) -> (u64, i64) {
+    /// How well media is delivered now.
+    pub(crate) fn quality(&self) -> DeliveryQuality {
+        let retransmitted_segments = self.connection.lock().retransmitted();
         let queue = self.queue.lock();
         let before = self.dropped_before.load(Ordering::Relaxed);
-        queue.as_ref().map_or((before, 0), |queue| {
+        let (dropped_packets, lag_ms) = queue.as_ref().map_or((before, 0), |queue| {
             (before + queue.dropped(), queue.lag_ms())
-        })
+        });
+        DeliveryQuality {
+            lag_ms,
+            dropped_packets,
+            retransmitted_segments,
+        }
     }
 }
 
@@ -190,6 +212,16 @@ impl Connection {
         };
         let position = self.source.acknowledged();
         self.before + position.map_or(0, |position| media.before(position))
+    }
+
+    /// The segments that were sent again, over all connections. It never decreases.
+    fn retransmitted(&mut self) -> u64 {
+        if let Source::Tcp(info) = &self.source
+            && let Ok(bytes) = info.bytes()
+        {
+            self.retransmitted = self.retransmitted.max(bytes.retransmitted_segments);
+        }
+        self.retransmitted_before + self.retransmitted
     }
 }
 
@@ -232,7 +264,7 @@ mod tests {
                 acknowledged,
             },
             media: Some(MediaBytes::begin_at(0)),
-            before: 0,
+            ..Connection::default()
         };
         delivery
     }
@@ -273,5 +305,15 @@ mod tests {
         delivery.media_begins(3_000);
         delivery.wrote(3_500);
         assert_eq!(delivery.bytes(), 1_500);
+    }
+
+    #[test]
+    fn the_segments_that_earlier_connections_sent_again_are_added() {
+        let delivery = counting(0, None);
+        for segments in [3, 4] {
+            delivery.connection.lock().retransmitted = segments;
+            delivery.replace(Source::default());
+        }
+        assert_eq!(delivery.quality().retransmitted_segments, 7);
     }
 }

@@ -24,7 +24,7 @@ mod sequence;
 mod srt_output;
 mod tcp_info;
 
-pub(super) use delivery::Delivery;
+pub(super) use delivery::{Delivery, DeliveryQuality};
 pub(super) use ffmpeg::Spawner;
 pub(super) use preset_file::PresetFolder;
 pub(super) use rendition::{Encoder, Limits, rendition};

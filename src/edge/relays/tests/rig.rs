@@ -19,14 +19,18 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     domain::{Secret, UrlPolicy},
-    edge::relays::{
-        assignment::{Assignment, RelayInput},
-        media::Inputs,
-        output::{PresetFolder, Spawner},
-        relay::{Relay, RelayContext},
-        relay_failure::RelayFailure,
-        status::RelayStatus,
-        upstream::Certificates,
+    edge::{
+        media_meters::MediaMeters,
+        relays::{
+            assignment::{Assignment, RelayInput},
+            destination_check,
+            media::Inputs,
+            output::{PresetFolder, Spawner},
+            relay::{Relay, RelayContext},
+            relay_failure::RelayFailure,
+            status::RelayStatus,
+            upstream::Certificates,
+        },
     },
     proto::v1::{self, RelayState},
 };
@@ -145,6 +149,24 @@ fn launch(file: &Path) -> Child {
         .unwrap()
 }
 
+/// ffmpeg publishes a test picture in real time, with these options for the output.
+pub(super) fn publish_with(url: &str, options: &[&str]) -> Child {
+    Command::new("ffmpeg")
+        .args(["-v", "error", "-re", "-f", "lavfi", "-i"])
+        .arg("testsrc=size=320x240:rate=25")
+        .args(["-re", "-f", "lavfi", "-i", "sine=sample_rate=44100"])
+        .args(["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"])
+        .args(["-tune", "zerolatency", "-pix_fmt", "yuv420p", "-c:a", "aac"])
+        .args(["-ac", "2"])
+        .args(options)
+        .args(["-flvflags", "no_duration_filesize", "-f", "flv", url])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
 /// What a publisher sends.
 pub(super) struct Picture {
     /// Width and height.
@@ -193,6 +215,7 @@ pub(super) fn command_lines() -> String {
 /// What the relays of a test share, as in one worker.
 pub(super) struct Worker {
     context: Arc<RelayContext>,
+    meters: MediaMeters,
     folder: TempDir,
 }
 
@@ -234,18 +257,33 @@ impl Worker {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let certificates = Arc::new(Certificates::new(authorities));
+        let meters = MediaMeters::default();
         let context = Arc::new(RelayContext {
             ffmpeg: "ffmpeg".into(),
             patience,
             spawner: Spawner::unsupervised().unwrap(),
             presets: PresetFolder::new(folder.path()).unwrap(),
             policy,
-            inputs: Inputs::new(Arc::clone(&certificates)),
+            inputs: Inputs::new(Arc::clone(&certificates), meters.clone()),
             certificates,
             broadcasts: Cache::new(100),
             state_changed: Notify::new(),
         });
-        Self { context, folder }
+        Self {
+            context,
+            meters,
+            folder,
+        }
+    }
+
+    /// What is measured of the media of its relays, which all read one stream.
+    pub(super) fn measured(&self) -> v1::StreamStats {
+        self.meters.complete("", "", None).unwrap_or_default()
+    }
+
+    /// Checks a destination.
+    pub(super) async fn check(&self, check: v1::DestinationCheck) -> v1::DestinationCheckReport {
+        destination_check::run(check, &self.context).await
     }
 
     /// The text of all files that the worker has written.

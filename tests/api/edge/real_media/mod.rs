@@ -3,6 +3,7 @@
 mod cut_connections;
 mod fixture;
 mod holds;
+mod media_health;
 mod outages;
 mod owner;
 mod publishing;
