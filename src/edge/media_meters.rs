@@ -21,7 +21,7 @@ pub(super) struct MediaMeters {
 }
 
 impl MediaMeters {
-    /// Adds a reader of the media of a connection, until it is dropped.
+    /// Adds a reader of the media of a connection, until it is dropped, or added for another one.
     pub(super) fn add(
         &self,
         stream_id: &str,
@@ -29,10 +29,10 @@ impl MediaMeters {
         meter: &Arc<impl MeasuresMedia + 'static>,
     ) {
         let meter: Arc<dyn MeasuresMedia> = Arc::clone(meter) as _;
+        let meter = Arc::downgrade(&meter);
         let mut meters = self.meters.lock();
-        meters.retain(|_, meter| meter.strong_count() > 0);
-        let key = (stream_id.to_owned(), connection_id.to_owned());
-        meters.insert(key, Arc::downgrade(&meter));
+        meters.retain(|_, other| other.strong_count() > 0 && !other.ptr_eq(&meter));
+        meters.insert((stream_id.to_owned(), connection_id.to_owned()), meter);
     }
 
     /// The statistics of a connection from its media server, completed by those of its media.
@@ -135,9 +135,13 @@ mod tests {
             meters.complete("s", "d", Some(server.clone())),
             Some(server.clone())
         );
+        // The next publisher of the name, whose media comes to the same reader.
+        meters.add("s", "d", &media);
+        assert_eq!(meters.complete("s", "c", None), None);
+        assert_eq!(meters.complete("s", "d", None).unwrap().bytes_received, 5);
         drop(media);
         assert_eq!(
-            meters.complete("s", "c", Some(server.clone())),
+            meters.complete("s", "d", Some(server.clone())),
             Some(server)
         );
     }

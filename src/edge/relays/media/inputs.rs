@@ -54,6 +54,7 @@ impl Inputs {
         if let Some((known, _)) = known
             && known.url == source.url
         {
+            present.measure_for(&source, &self.meters);
             *known = source;
             present.retry();
             return Ok(Arc::clone(present));
