@@ -3,13 +3,15 @@
 //! | file | purpose |
 //! |---|---|
 //! | `rtmp_output` | over RTMP and RTMPS |
-//! | `srt_output`, `ffmpeg`, `ffmpeg_exit`, `preset_file`, `parameter_sets` | over SRT, by ffmpeg |
+//! | `srt_output`, `ffmpeg`, `ffmpeg_exit`, `preset_file` | over SRT, by ffmpeg |
+//! | `continuation`, `parameter_sets` | whether a process continues with what comes next |
 //! | `rendition` | other video for a destination with limits, encoded by ffmpeg |
 //! | `flv` | the format in which ffmpeg receives and returns media |
 //! | `playout` | what is sent: the media, and what bridges the time without media |
 //! | `sequence` | what is sent of the packets, and with which timestamps |
 //! | `delivery`, `media_bytes`, `tcp_info` | the bytes of media that the destination has acknowledged |
 
+mod continuation;
 mod delivery;
 mod ffmpeg;
 mod ffmpeg_exit;

@@ -1,14 +1,13 @@
 use std::{io, path::Path};
 
-use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    continuation::{Continuation, Continued},
     delivery::Delivery,
     ffmpeg::{Ffmpeg, Spawner},
     flv::{self, write_tag},
-    parameter_sets::ParameterSets,
     playout::Playout,
     preset_file::{PresetFile, PresetFolder},
     sequence::TimedPacket,
@@ -16,7 +15,7 @@ use super::{
 use crate::{
     domain::{Secret, UrlPolicy},
     edge::relays::{
-        media::{Packet, Role, Subscription},
+        media::Subscription,
         relay_failure::RelayFailure,
         upstream::{Addresses, Side, SrtAddress},
     },
@@ -169,9 +168,10 @@ async fn write_packets(stdin: &mut ChildStdin, playout: &mut Playout<'_>) -> io:
     stdin.write_all(flv::HEADER).await?;
     loop {
         let packets: Vec<TimedPacket> = playout.next().await;
-        for (at, (timestamp, packet)) in packets.iter().enumerate() {
-            match continuation.payload(packet) {
+        for (at, next) in packets.iter().enumerate() {
+            match continuation.with(next) {
                 Continued::As(payload) => {
+                    let (timestamp, packet) = next;
                     write_tag(stdin, packet.kind(), *timestamp, &payload).await?;
                 }
                 Continued::WithKeyframes => {}
@@ -180,44 +180,6 @@ async fn write_packets(stdin: &mut ChildStdin, playout: &mut Playout<'_>) -> io:
                     return Ok(());
                 }
             }
-        }
-    }
-}
-
-/// How media continues when the codec configuration changes.
-///
-/// ffmpeg learns configurations at the start only, and announces codecs in the tables of MPEG-TS.
-/// Another resolution of H.264 is put into the keyframes; everything else needs another process.
-#[derive(Debug, Default)]
-struct Continuation {
-    has_media: bool,
-    /// Whether the video is H.264 whose configuration can change.
-    is_h264: bool,
-    /// What keyframes need after a change.
-    parameter_sets: Option<ParameterSets>,
-}
-
-enum Continued {
-    As(Bytes),
-    WithKeyframes,
-    Never,
-}
-
-impl Continuation {
-    fn payload(&mut self, packet: &Packet) -> Continued {
-        match (packet.role, ParameterSets::of(packet)) {
-            (Role::Header(_), Some(changed)) if self.has_media && self.is_h264 => {
-                self.parameter_sets = Some(changed);
-                return Continued::WithKeyframes;
-            }
-            (Role::Header(_), _) if self.has_media => return Continued::Never,
-            (Role::Header(slot), sets) if slot.is_video => self.is_h264 = sets.is_some(),
-            _ => {}
-        }
-        self.has_media |= !packet.is_description();
-        match &self.parameter_sets {
-            Some(sets) if packet.role == Role::Keyframe => Continued::As(sets.before(packet)),
-            _ => Continued::As(packet.payload.clone()),
         }
     }
 }

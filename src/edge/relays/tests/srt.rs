@@ -13,7 +13,7 @@ use super::{
 };
 use crate::proto::v1::{RelayAssignment, RelayErrorSeverity};
 
-const KEY: &str = "#!::r=live/k3y-that-nobody-may-see,m=publish";
+const KEY: &str = "#!::r=live/str3am-id-that-nobody-may-see,m=publish";
 const PASSPHRASE: &str = "a passphrase that nobody may see";
 
 /// The time that a busy machine has to send packets again, in microseconds.
@@ -143,7 +143,7 @@ async fn a_listener_is_told_the_stream_id_which_no_process_list_shows_and_may_re
     let (mut packet, from) = asked.expect("ffmpeg calls");
     assert_eq!(stream_id(&packet), KEY);
     let lines = command_lines();
-    assert!(!lines.contains("that-nobody-may-see") && !lines.contains(PASSPHRASE));
+    assert!(!lines.contains("str3am-id-that-nobody-may-see") && !lines.contains(PASSPHRASE));
     for file in worker.files() {
         let mode = std::fs::metadata(file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
