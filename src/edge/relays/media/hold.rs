@@ -55,6 +55,12 @@ impl Hold {
         self.keyframe.is_some() || self.silence.is_some()
     }
 
+    /// With what a hold begins on another connection: the picture, or else silence.
+    pub(crate) fn first_packet(&self) -> Option<Packet> {
+        let silence = || Some(audio(self.silence.as_ref()?, 0));
+        self.keyframe.clone().or_else(silence)
+    }
+
     pub(crate) fn is_active(&self) -> bool {
         self.filling.is_some()
     }

@@ -131,9 +131,10 @@ impl OutputQueue {
         self.filled.notify_one();
     }
 
-    /// Skips media until the next keyframe.
+    /// Skips media until the next keyframe, unless there is media that can be taken.
     pub(crate) fn await_keyframe(&self) {
-        self.state.lock().awaits_keyframe = true;
+        let mut state = self.state.lock();
+        state.awaits_keyframe |= state.packets.iter().all(Packet::is_description);
     }
 
     /// The next packets, or with `heeds_interruption` that there are none because the publisher

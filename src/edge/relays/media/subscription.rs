@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{input::Input, output_queue::OutputQueue};
+use super::{input::Input, output_queue::OutputQueue, packet::Packet};
 use crate::edge::relays::relay_failure::RelayFailure;
 
 /// The media that one output receives. Its input can be replaced by that of another publishing
@@ -20,6 +20,8 @@ pub(crate) struct Subscription {
     delay: Duration,
     /// Whether the output has to bridge the time without media.
     holds: AtomicBool,
+    /// What the output sends now to bridge it: descriptions and a keyframe.
+    held: Mutex<Vec<Packet>>,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,7 @@ impl Subscription {
             state: Mutex::new(State { input, queue: None }),
             delay,
             holds: AtomicBool::new(holds),
+            held: Mutex::default(),
         }
     }
 
@@ -75,6 +78,16 @@ impl Subscription {
 
     pub(crate) fn holds(&self) -> bool {
         self.holds.load(Ordering::Relaxed)
+    }
+
+    /// Keeps what the output sends without media, for another connection; none when it has media.
+    pub(crate) fn keep_held(&self, packets: Vec<Packet>) {
+        *self.held.lock() = packets;
+    }
+
+    /// What the connection before has sent without media, if it was lost meanwhile.
+    pub(crate) fn held(&self) -> Vec<Packet> {
+        self.held.lock().clone()
     }
 
     /// Why there is no media now.

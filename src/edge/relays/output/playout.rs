@@ -39,9 +39,8 @@ impl<'a> Playout<'a> {
     pub(super) fn new(subscription: &'a Subscription, delivery: &'a Delivery) -> Self {
         let queue = subscription.subscribe();
         delivery.observe(&queue);
-        // The connection before may have been lost in a hold.
         delivery.set_holding(false);
-        Self {
+        let mut playout = Self {
             subscription,
             delivery,
             queue,
@@ -49,7 +48,20 @@ impl<'a> Playout<'a> {
             hold: Hold::default(),
             media_at: Instant::now(),
             repeated: VecDeque::new(),
+        };
+        playout.resume_hold();
+        playout
+    }
+
+    /// Continues the hold in which the connection before was lost.
+    fn resume_hold(&mut self) {
+        let held = self.subscription.held();
+        if held.is_empty() || !self.subscription.holds() {
+            return;
         }
+        let mut packets = self.media(held);
+        packets.extend(self.begin_hold());
+        self.repeated = packets.into();
     }
 
     /// The next packets; never none. Nothing is lost when it is dropped.
@@ -124,6 +136,9 @@ impl<'a> Playout<'a> {
         self.queue.await_keyframe();
         self.hold.begin(self.sequence.timeline());
         self.delivery.set_holding(true);
+        let descriptions = self.sequence.descriptions().iter().cloned();
+        let held = descriptions.chain(self.hold.first_packet());
+        self.subscription.keep_held(held.collect());
         self.fill()
     }
 
@@ -136,6 +151,7 @@ impl<'a> Playout<'a> {
         if self.hold.end() {
             self.sequence.timeline_mut().restart();
             self.delivery.set_holding(false);
+            self.subscription.keep_held(Vec::new());
         }
     }
 }

@@ -4,7 +4,8 @@ use tokio::{process::Command, time::sleep};
 
 use super::{
     hooks::Hooks,
-    rig::{Nginx, Picture, Running, Worker, publish, publish_picture},
+    proxy::{Behavior, Proxy},
+    rig::{Nginx, Picture, Running, Worker, eventually, publish, publish_picture},
 };
 use crate::proto::v1::{OutagePolicy, RelayAssignment, RelayState};
 
@@ -238,6 +239,41 @@ async fn a_relay_follows_its_publisher_to_another_name() {
     show.relay.follows(&elsewhere);
     show.broadcasts().await;
     assert_continuous(&show.recorded().await);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_in_a_hold_is_replaced_by_one_that_is_held() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let proxy = Proxy::start(nginx.port, Behavior::PassesOn).await;
+    let mut publisher = publish(&nginx.source());
+    let worker = Worker::new();
+    let holds = assignment(&nginx.source(), &proxy.url(), OutagePolicy::Hold);
+    let relay = worker.assign(holds);
+    relay.has_sent(1).await;
+    // Sooner, the destination may have refused the stream.
+    sleep(Duration::from_secs(12)).await;
+    publisher.kill().await.unwrap();
+    relay.reaches(RelayState::Holding).await;
+
+    proxy.reset_all();
+    let is_published_again = async || {
+        let heard = hooks.heard();
+        let publishes = heard.iter().filter(|asked| asked.contains("call=publish&"));
+        publishes.count() == 2
+    };
+    eventually("it publishes again", is_published_again).await;
+    let before = relay.reaches(RelayState::Holding).await;
+    relay.has_sent(before.bytes + 1_000).await;
+    let _publisher = publish(&nginx.source());
+    relay.reaches(RelayState::Broadcasting).await;
+    relay.has_sent(before.bytes + 20_000).await;
+
+    relay.end().await;
+    let recordings = nginx.recordings();
+    assert_eq!(recordings.len(), 2, "{recordings:?}");
+    decodes(&recordings[1]).await;
+    assert_continuous(&tracks(&recordings[1]).await);
 }
 
 #[tokio::test]
