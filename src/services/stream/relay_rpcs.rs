@@ -157,12 +157,12 @@ impl StreamService {
         self.relay_leases
             .require_worker_of(&worker_id, caller.bound_node())
             .await?;
+        let (now, lease) = (now(), self.relay_leases.times.lease);
+        let lost = self.relay_leases.report(&worker_id, reports, now).await?;
         for (id, results) in checks {
             let results = serde_json::to_string(&results).map_err(Error::internal)?;
             self.checks.store_results(id, &worker_id, &results).await?;
         }
-        let (now, lease) = (now(), self.relay_leases.times.lease);
-        let lost = self.relay_leases.report(&worker_id, reports, now).await?;
 
         Ok(Response::new(pb::ReportRelaysResponse {
             lost_lease_ids: lost.iter().map(ToString::to_string).collect(),

@@ -86,8 +86,8 @@ impl Subscription {
     }
 
     /// What the connection before has sent without media, if it was lost meanwhile.
-    pub(crate) fn held(&self) -> Vec<Packet> {
-        self.held.lock().clone()
+    pub(crate) fn take_held(&self) -> Vec<Packet> {
+        std::mem::take(&mut *self.held.lock())
     }
 
     /// Why there is no media now.

@@ -55,7 +55,7 @@ impl<'a> Playout<'a> {
 
     /// Continues the hold in which the connection before was lost.
     fn resume_hold(&mut self) {
-        let held = self.subscription.held();
+        let held = self.subscription.take_held();
         if held.is_empty() || !self.subscription.holds() {
             return;
         }
