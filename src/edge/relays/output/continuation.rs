@@ -58,30 +58,35 @@ pub(super) enum Continued {
 impl Continuation {
     /// How the process continues with the next packet.
     pub(super) fn with(&mut self, (timestamp, packet): &TimedPacket) -> Continued {
-        let continued = match packet.role {
-            Role::Metadata | Role::Data => true,
-            Role::Header(slot) if !slot.configures_decoder() => true,
-            Role::Header(slot) => {
-                let sets = ParameterSets::of(packet);
-                if self.continues_with_header(slot.is_video) {
-                    self.is_h264 |= sets.is_some();
-                    true
-                } else if let Some(changed) = sets.filter(|_| self.is_h264) {
-                    self.parameter_sets = Some(changed);
-                    return Continued::WithKeyframes;
-                } else {
-                    false
+        match packet.role {
+            Role::Header(slot) if slot.configures_decoder() => {
+                if !self.continues_with_header(slot.is_video) {
+                    return self.change(packet);
+                }
+                self.is_h264 |= ParameterSets::of(packet).is_some();
+            }
+            Role::Keyframe | Role::Frame | Role::Audio => {
+                if !self.continues_with_media(packet) {
+                    return Continued::Never;
                 }
             }
-            Role::Keyframe | Role::Frame | Role::Audio => self.continues_with_media(packet),
-        };
-        if !continued {
-            return Continued::Never;
+            Role::Metadata | Role::Data | Role::Header(_) => {}
         }
         self.analysis.add(*timestamp, packet);
         match &self.parameter_sets {
             Some(sets) if packet.role == Role::Keyframe => Continued::As(sets.before(packet)),
             _ => Continued::As(packet.payload.clone()),
+        }
+    }
+
+    /// How it continues with another configuration.
+    fn change(&mut self, header: &Packet) -> Continued {
+        match ParameterSets::of(header) {
+            Some(sets) if self.is_h264 => {
+                self.parameter_sets = Some(sets);
+                Continued::WithKeyframes
+            }
+            _ => Continued::Never,
         }
     }
 
