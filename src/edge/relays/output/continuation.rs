@@ -17,8 +17,8 @@ const MAX_ANALYSIS_BYTES: usize = 1_800_000;
 /// H.264 is put into the keyframes; everything else needs another process.
 #[derive(Debug, Default)]
 pub(super) struct Continuation {
-    video: Progress,
-    audio: Progress,
+    video: TrackState,
+    audio: TrackState,
     analysis: Analysis,
     /// Whether the video is H.264 whose configuration can change.
     is_h264: bool,
@@ -28,7 +28,7 @@ pub(super) struct Continuation {
 
 /// What a process has got of a track.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum TrackState {
     #[default]
     Nothing,
     Configuration,
@@ -97,12 +97,12 @@ impl Continuation {
         let has_begun = self.analysis.first.is_some();
         let track = self.track(is_video);
         let continues = match track {
-            Progress::Nothing => !is_over,
-            Progress::Configuration => !has_begun,
-            Progress::Media => false,
+            TrackState::Nothing => !is_over,
+            TrackState::Configuration => !has_begun,
+            TrackState::Media => false,
         };
         if continues {
-            *track = Progress::Configuration;
+            *track = TrackState::Configuration;
         }
         continues
     }
@@ -110,14 +110,14 @@ impl Continuation {
     fn continues_with_media(&mut self, packet: &Packet) -> bool {
         let is_over = self.analysis.is_over;
         let track = self.track(packet.is_video());
-        let continues = *track != Progress::Nothing || !is_over;
+        let continues = *track != TrackState::Nothing || !is_over;
         if continues {
-            *track = Progress::Media;
+            *track = TrackState::Media;
         }
         continues
     }
 
-    fn track(&mut self, is_video: bool) -> &mut Progress {
+    fn track(&mut self, is_video: bool) -> &mut TrackState {
         match is_video {
             true => &mut self.video,
             false => &mut self.audio,
