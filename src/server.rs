@@ -16,6 +16,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::{
     auth::{AccessTokens, AuthInterceptor, IdTokens, Keys, PasswordHasher, Revocations},
+    check_dispatch::CheckDispatch,
     config::Config,
     database::{Database, Pooler},
     jobs::{self, CredentialRefresh, Mailer},
@@ -49,6 +50,7 @@ struct Components {
     hub: WatchHub,
     publishing: Publishing,
     relay_leases: RelayLeases,
+    check_dispatch: CheckDispatch,
     /// `None` if mail is off.
     outbox: Option<Outbox>,
 }
@@ -99,6 +101,7 @@ pub async fn serve_wrapped(
     let components = Components {
         publishing: Publishing::new(database.clone(), config.stream_timeouts()),
         relay_leases: RelayLeases::new(database.clone(), config.relay_timeouts()),
+        check_dispatch: CheckDispatch::new(database.clone()),
         outbox: mail_sender.is_some().then(|| Outbox::new(database.clone())),
         readiness,
         database,
@@ -166,6 +169,7 @@ fn services(
     });
     let project = ProjectService::new(
         database.clone(),
+        components.check_dispatch.clone(),
         keys.sealer.clone(),
         config.url_policy(),
         config.max_destinations,
@@ -174,6 +178,7 @@ fn services(
         database.clone(),
         components.publishing.clone(),
         components.relay_leases.clone(),
+        components.check_dispatch.clone(),
         components.hub.clone(),
         keys.sealer.clone(),
         config.heartbeat_interval,
@@ -222,6 +227,7 @@ fn jobs(
             components.relay_leases.clone(),
             revocations.clone(),
         )),
+        Box::pin(jobs::monitor_media(database.clone())),
         Box::pin(jobs::end_suspended_streams(components.publishing.clone())),
         Box::pin(jobs::delete_orphaned_projects(database.clone())),
         Box::pin(jobs::purge_deleted(database.clone())),
@@ -230,6 +236,7 @@ fn jobs(
         Box::pin(EventPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(RefusalPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(ProjectDiscovery::new(hub.clone(), database).run(config.watch_poll_interval)),
+        Box::pin(components.check_dispatch.clone().run()),
         Box::pin(StatsPoller::new(hub.clone(), database).run()),
     ];
     if config.watch_hints && config.db_pooler == Pooler::Transaction {

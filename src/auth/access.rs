@@ -16,7 +16,7 @@ pub enum RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 60] = {
+pub const METHODS: [(&str, RequiredAccess); 62] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -68,6 +68,8 @@ pub const METHODS: [(&str, RequiredAccess); 60] = {
             "/sluice.v1.ProjectService/UpdateDestination",
             PROJECTS_WRITE,
         ),
+        // It makes an edge connect to the destination.
+        ("/sluice.v1.ProjectService/CheckDestination", PROJECTS_WRITE),
         (
             "/sluice.v1.ProjectService/DeleteDestination",
             PROJECTS_WRITE,
@@ -79,6 +81,7 @@ pub const METHODS: [(&str, RequiredAccess); 60] = {
         ("/sluice.v1.StreamService/SyncNode", STREAMS_PUBLISH),
         ("/sluice.v1.StreamService/GetStream", STREAMS_READ),
         ("/sluice.v1.StreamService/ListStreams", STREAMS_READ),
+        ("/sluice.v1.StreamService/ListStreamSamples", STREAMS_READ),
         ("/sluice.v1.StreamService/StopStream", STREAMS_WRITE),
         ("/sluice.v1.StreamService/ListRefusals", STREAMS_READ),
         // The response contains the project and its destinations.

@@ -6,8 +6,8 @@ use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 use uuid::Uuid;
 
 use crate::domain::{
-    EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, NodeId, Platform, PublishConflictPolicy,
-    ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState,
+    EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, NodeId, OutagePolicy, Platform,
+    PublishConflictPolicy, ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState,
 };
 
 impl<T, DB: Database> Type<DB> for Id<T>
@@ -70,8 +70,8 @@ macro_rules! impl_decode {
 }
 impl_decode!(
     String => |name| Self::parse(&name);
-    EmailKind, EndReason, IngestProtocol, KeyPurpose, Platform, PublishConflictPolicy,
-    RefusalReason, RelayState, StreamState,
+    EmailKind, EndReason, IngestProtocol, KeyPurpose, OutagePolicy, Platform,
+    PublishConflictPolicy, RefusalReason, RelayState, StreamState,
 );
 impl_decode!(String => |text| Self::parse(&text).ok(); NodeId);
 impl_decode!(String => |names| Some(Self::from_claim(&names)); Scopes);

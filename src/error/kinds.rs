@@ -109,6 +109,15 @@ pub enum Error {
     /// The limit on the number of destinations is reached.
     #[error("the project has the maximum number of destinations")]
     DestinationLimit,
+    /// No relay worker is connected that could check a destination.
+    #[error(
+        "no edge is connected that could check the destination: with a live stream it has to be \
+         the one beside its media server"
+    )]
+    NoRelayWorker,
+    /// The relay worker has not answered in time.
+    #[error("the edge that checks the destination has not answered in time")]
+    CheckUnanswered,
     /// The stream is neither live nor reconnecting.
     #[error("the stream is not live")]
     StreamNotLive,

@@ -68,6 +68,8 @@ impl Error {
             Self::TooManyProjects(_) => (Code::FailedPrecondition, Reason::TooManyProjects),
             Self::TooManyWatches => (Code::ResourceExhausted, Reason::TooManyWatches),
             Self::DestinationLimit => (Code::FailedPrecondition, Reason::DestinationLimitReached),
+            Self::NoRelayWorker => (Code::FailedPrecondition, Reason::NoRelayWorker),
+            Self::CheckUnanswered => (Code::Unavailable, Reason::CheckUnanswered),
             Self::StreamNotLive => (Code::FailedPrecondition, Reason::StreamNotLive),
             Self::ProjectLive => (Code::FailedPrecondition, Reason::ProjectLive),
             Self::EtagMismatch => (Code::Aborted, Reason::EtagMismatch),
@@ -122,6 +124,9 @@ impl Error {
             | Self::ProjectLive
             | Self::DestinationLimit => details.set_precondition_failure(vec![failed("project")]),
             Self::TooManyProjects(_) => details.set_precondition_failure(vec![failed("projects")]),
+            Self::NoRelayWorker => {
+                details.set_precondition_failure(vec![failed("destination")])
+            }
             Self::StreamNotLive => details.set_precondition_failure(vec![failed("stream")]),
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
                 details.set_precondition_failure(vec![failed("publisher")])
@@ -136,6 +141,7 @@ impl Error {
             }
             Self::Draining => details.set_retry_info(Some(WATCH_RETRY_DELAY)),
             Self::Starting
+            | Self::CheckUnanswered
             | Self::TooManyConnectionCalls
             | Self::DatabaseUnavailable(_)
             | Self::OutOfDate

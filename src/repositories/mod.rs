@@ -7,8 +7,10 @@
 mod accounts;
 mod audit_log;
 mod deletions;
+mod destination_checks;
 mod idempotency;
 mod key_records;
+mod media_health;
 mod outbox;
 mod projects;
 mod relays;
@@ -24,8 +26,10 @@ pub use accounts::{
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};
+pub use destination_checks::{CheckProgress, DestinationChecks, StoredCheck};
 pub use idempotency::{ChangeOptions, Created, IdempotencyKey};
 pub use key_records::KeyRecords;
+pub use media_health::{MediaHealth, MonitoredRelay, MonitoredStream};
 pub use outbox::Outbox;
 pub use projects::{
     Destinations, EventRange, Events, NewProject, NewStreamKey, Projects, ResumePoint,
@@ -38,5 +42,5 @@ pub use relays::{
 pub use resource_counts::ResourceCounts;
 pub use sealed_columns::{SealedColumn, SealedValue};
 pub use streams::{
-    LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, StreamFilter, Streams,
+    LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, StreamFilter, StreamSamples, Streams,
 };

@@ -5,9 +5,13 @@ use tonic::codegen::BoxStream;
 use super::node_reconciler::NodeReconciler;
 use crate::{
     auth::Sealer,
+    check_dispatch::CheckDispatch,
     database::Database,
     proto::v1 as pb,
-    repositories::{Events, Projects, Publishing, Refusals, RelayLeases, Relays, Streams},
+    repositories::{
+        DestinationChecks, Events, Projects, Publishing, Refusals, RelayLeases, Relays,
+        StreamSamples, Streams,
+    },
     services::{paging::PageTokens, rpc::implement_service},
     watching::WatchHub,
 };
@@ -20,6 +24,9 @@ pub struct StreamService {
     pub(super) refusals: Refusals,
     pub(super) relays: Relays,
     pub(super) relay_leases: RelayLeases,
+    pub(super) samples: StreamSamples,
+    pub(super) check_dispatch: CheckDispatch,
+    pub(super) checks: DestinationChecks,
     pub(super) events: Events,
     pub(super) publishing: Publishing,
     pub(super) node_reconciler: NodeReconciler,
@@ -38,6 +45,7 @@ impl StreamService {
         database: Database,
         publishing: Publishing,
         relay_leases: RelayLeases,
+        check_dispatch: CheckDispatch,
         hub: WatchHub,
         sealer: Sealer,
         heartbeat_interval: Duration,
@@ -49,6 +57,9 @@ impl StreamService {
             refusals: Refusals::new(database.clone()),
             relays: Relays::new(database.clone()),
             relay_leases,
+            samples: StreamSamples::new(database.clone()),
+            check_dispatch,
+            checks: DestinationChecks::new(database.clone()),
             events: Events::new(database),
             node_reconciler: NodeReconciler::new(publishing.clone(), sealer.clone()),
             publishing,
@@ -72,6 +83,7 @@ implement_service! {
         rpc sync_node(pb::SyncNodeRequest) -> pb::SyncNodeResponse;
         rpc get_stream(pb::GetStreamRequest) -> pb::GetStreamResponse;
         rpc list_streams(pb::ListStreamsRequest) -> pb::ListStreamsResponse;
+        rpc list_stream_samples(pb::ListStreamSamplesRequest) -> pb::ListStreamSamplesResponse;
         rpc stop_stream(pb::StopStreamRequest) -> pb::StopStreamResponse;
         rpc list_refusals(pb::ListRefusalsRequest) -> pb::ListRefusalsResponse;
         rpc start_relay(pb::StartRelayRequest) -> pb::StartRelayResponse;

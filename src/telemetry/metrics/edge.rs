@@ -71,6 +71,18 @@ metrics! {
             "sluice_edge_relay_bytes_total",
             "Bytes that destinations have received.",
         );
+        relay_lag: IntGauge = gauge(
+            "sluice_edge_relay_lag_milliseconds",
+            "Media that waits to be sent, of the relay with the most.",
+        );
+        relay_dropped_packets: IntCounter = counter(
+            "sluice_edge_relay_dropped_packets_total",
+            "Packets of media dropped because a destination was too slow.",
+        );
+        relay_retransmitted_segments: IntCounter = counter(
+            "sluice_edge_relay_retransmitted_segments_total",
+            "TCP segments that were sent to destinations again.",
+        );
         relay_failures: IntCounterVec = counters(
             "sluice_edge_relay_failures_total",
             "Relays that ended with an error, by its code.",

@@ -121,7 +121,7 @@ fn every_update_and_deletion_of_a_resource_with_an_etag_takes_the_etag() {
 fn every_rpc_that_changes_something_has_a_request_id_unless_it_is_idempotent() {
     let mut idempotent = Vec::new();
     for (name, request) in rpcs() {
-        let reads = ["Get", "List", "Watch"];
+        let reads = ["Check", "Get", "List", "Watch"];
         let is_read = reads.iter().any(|verb| name.starts_with(verb));
         if !is_read && !has_field(&request, "request_id") {
             idempotent.push(name);
@@ -141,7 +141,8 @@ fn one_word_is_used_for_one_thing() {
                 let is_bound = ["_after", "_before"]
                     .iter()
                     .any(|end| field.name().ends_with(end));
-                let is_start = path == ".sluice.v1.Issue.since";
+                let starts = [".sluice.v1.Issue.since", ".sluice.v1.MediaIssue.since"];
+                let is_start = starts.contains(&&*path);
                 let is_time = field.name().ends_with("_time");
                 assert!(is_bound || is_start || is_time, "{path}");
             }

@@ -15,6 +15,18 @@ use crate::{
     auth::calls,
     harness::{Client, Engine, MediaServer, TestServer, User, exchange},
     relay::fixture::{Worker, broadcasting_report},
+    stream::list_stream_samples::add_samples,
+};
+
+/// The times of a stream's samples, and one between them.
+const SAMPLE_TIMES: [&str; 3] = [
+    "2026-01-01T00:00:00+00:00",
+    "2026-01-01T00:00:10+00:00",
+    "2026-01-01T00:00:20+00:00",
+];
+const MIDDLE_OF_SAMPLES: Timestamp = Timestamp {
+    seconds: 1_767_225_605,
+    nanos: 0,
 };
 
 /// A list RPC, with its filters.
@@ -133,6 +145,7 @@ impl Rows {
             middle,
         };
         rows.add_later_rows(&first).await;
+        add_samples(&rows.server, &rows.stream, &SAMPLE_TIMES).await;
         rows
     }
 
@@ -185,6 +198,7 @@ impl Rows {
             [0, 253_402_300_799].map(|seconds| Some(Timestamp { seconds, nanos: 0 }));
         let project = &self.project;
         let both = [project.clone(), self.other_project.clone()];
+        let between_samples = Some(MIDDLE_OF_SAMPLES);
         let user_ids = [&self.owner, &self.other].map(|user| user.user.id.clone());
         let [n1, n2] = ["n1", "n2"].map(str::to_owned);
         let same = |one: &String| one.clone();
@@ -229,6 +243,12 @@ impl Rows {
             list! { "StreamService/ListRelays" ListRelaysRequest { stream_id: self.stream };
                 stream_id Replaces same => [&self.other_stream];
                 state Divides Some => [1, 2, 3, 4, 5, 6, 7];
+            },
+            list! { "StreamService/ListStreamSamples"
+                ListStreamSamplesRequest { stream_id: self.stream };
+                stream_id Replaces same => [&self.other_stream];
+                sampled_after Selects time => [between_samples];
+                sampled_before Selects time => [between_samples];
             },
             list! { "OperatorService/ListOperatorKeys" ListOperatorKeysRequest {};
                 state Divides i32::from => [1, 2, 3];

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     auth::calls,
     harness::{Engine, Postgres, Sqlite, TestServer, User},
+    stream::list_stream_samples::add_samples,
 };
 
 /// A list RPC, with a request for the page of one row after a token.
@@ -64,7 +65,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 9] {
+fn lists() -> [List; 10] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -75,6 +76,7 @@ fn lists() -> [List; 9] {
         "StreamService/ListStreams" ListStreamsRequest { project_id: Ids::project };
         "StreamService/ListRefusals" ListRefusalsRequest { project_id: Ids::project };
         "StreamService/ListRelays" ListRelaysRequest { stream_id: Ids::stream };
+        "StreamService/ListStreamSamples" ListStreamSamplesRequest { stream_id: Ids::stream };
     }
 }
 
@@ -107,6 +109,12 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
         calls::new_api_key(&user, calls::api_key_request(&["projects:read"])).await;
     }
     calls::new_session(server, &user).await;
+    add_samples(
+        server,
+        &stream_id,
+        &["2026-01-01T00:00:00+00:00", "2026-01-01T00:00:10+00:00"],
+    )
+    .await;
     let project_id = project.id;
     let ids = Ids {
         project_id,

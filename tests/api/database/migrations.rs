@@ -110,6 +110,16 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
+        "22_add_outage_policies.sql",
+        "6f0c0b3fe0442270c627e8d61480d3f7a0829facf011a4fd8e6d2dd10ceac46c",
+    ),
+    (
+        "postgres",
+        "23_record_media_health.sql",
+        "f109b54dde82facd9f8fbfdf4f4d02206aff4f65f25361f9c063442fd2037951",
+    ),
+    (
+        "postgres",
         "25_add_output_options.sql",
         "77f9691d062156fb980c69b75445b36d302c4c0742e77b829d5c7c264ac3b550",
     ),
@@ -212,6 +222,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "21_record_syncs.sql",
         "5e3a8f31f4fca46bbb932ebcda6a1c4ff9cd3d5e3434892e9dbdf0701e5fa17d",
+    ),
+    (
+        "sqlite",
+        "22_add_outage_policies.sql",
+        "c8becc5237b7051e80c3488aead98ec5700f7ff08e86ec6e894fb1d6bd1855fe",
+    ),
+    (
+        "sqlite",
+        "23_record_media_health.sql",
+        "e3af123fcc6a01463eb6f7463a39af2a6e14dc9cb2f80267b732b731fd3f3794",
     ),
     (
         "sqlite",

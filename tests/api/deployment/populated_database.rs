@@ -39,6 +39,11 @@ pub struct Clients {
 const EXTRA_ROWS: &str = "
     insert into identities (issuer, subject, user_id, create_time)
     select 'https://id.example.com', 'ada', id, create_time from users limit 1;
+    insert into stream_samples (stream_id, sample_time, bytes_received, bitrate_bps, width, height,
+                                fps, video_codec, audio_codec, media)
+    select id, create_time, 1, 2, 3, 4, 29.97, 'h264', 'aac', '{}' from streams;
+    insert into destination_checks (id, user_id, node_id, server_url, create_time, expire_time)
+    select id, id, '', 'rtmp://live.example.com/app', create_time, create_time from users limit 1;
     insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
     select id, 'email_verification', 'ada@example.com', create_time, 1, '2100-01-01T00:00:00+00:00'
     from users limit 1;
@@ -147,6 +152,7 @@ impl Clients {
         let request = pb::ReportRelaysRequest {
             worker_id: "w1".to_owned(),
             reports: vec![broadcasting_report(&self.assignment, 1000)],
+            ..Default::default()
         };
         let mut workers = Client::with_token(channel, &self.worker_token).stream;
         let answer = workers.report_relays(request).await.unwrap().into_inner();

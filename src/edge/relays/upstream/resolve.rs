@@ -23,6 +23,15 @@ impl Addresses {
         site: &Site,
         policy: Option<&UrlPolicy>,
     ) -> Result<Self, UpstreamError> {
+        let found = Self::resolve(site).await?;
+        match policy {
+            Some(policy) => found.check(site, policy).map(|()| found),
+            None => Ok(found),
+        }
+    }
+
+    /// Resolves the host of a site.
+    pub(crate) async fn resolve(site: &Site) -> Result<Self, UpstreamError> {
         let found = timeout(
             RESOLUTION_TIMEOUT,
             lookup_host((site.host.as_str(), site.port)),
@@ -35,14 +44,16 @@ impl Addresses {
         if found.is_empty() {
             return Err(UpstreamError::HostNotFound);
         }
-        for address in &found {
-            policy
-                .map_or(Ok(()), |policy| {
-                    policy.check_connection(&site.host, *address)
-                })
-                .map_err(|invalid| UpstreamError::AddressForbidden(invalid.0.into_owned()))?;
-        }
         Ok(Self(found))
+    }
+
+    /// An error if the policy forbids one of the addresses of a site.
+    pub(crate) fn check(&self, site: &Site, policy: &UrlPolicy) -> Result<(), UpstreamError> {
+        let forbidden = |address| policy.check_connection(&site.host, address).err();
+        match self.0.iter().copied().find_map(forbidden) {
+            Some(invalid) => Err(UpstreamError::AddressForbidden(invalid.0.into_owned())),
+            None => Ok(()),
+        }
     }
 
     /// All of them, in the order in which they are to be tried.

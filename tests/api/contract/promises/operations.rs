@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 101] = [
+pub const PROMISES: [Promise; 102] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -94,6 +94,15 @@ pub const PROMISES: [Promise; 101] = [
         ],
     ),
     (
+        "**Health of the media.**",
+        &[
+            "relay::media_health::media_beyond_the_limits_of_a_platform_is_an_issue_of_its_relay_until_it_is_within",
+            "relay::statement_count::reporting_500_relays_takes_as_many_statements_as_reporting_one",
+            "stream::list_stream_samples::a_live_stream_with_statistics_is_sampled_at_multiples_of_ten_seconds",
+            "relay::check_destination::an_edge_at_another_replica_checks",
+        ],
+    ),
+    (
         "**Calls of a connection.**",
         &[
             "transport::call_limits::a_call_above_the_limit_of_its_connection_is_refused_at_once_with_the_reason",
@@ -109,6 +118,7 @@ pub const PROMISES: [Promise; 101] = [
         &[
             "lifecycle::purge::ended_streams_and_their_relays_are_purged_after_their_retention",
             "lifecycle::purge::only_rows_past_their_retention_are_purged",
+            "stream::list_stream_samples::samples_of_the_last_day_survive_a_purge_and_a_deleted_project_loses_its_samples",
             "auth::delete_me::an_account_with_200_000_streams_is_deleted_at_once_while_others_write",
         ],
     ),

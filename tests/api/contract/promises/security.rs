@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 43] = [
+pub const PROMISES: [Promise; 44] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -303,6 +303,15 @@ pub const PROMISES: [Promise; 43] = [
             "project::create_destination::a_project_cannot_exceed_its_destination_limit",
             "project::destination_urls::hosts_of_special_purpose_networks_are_refused",
             "edge::relays::upstream::resolve::tests::a_host_of_a_private_address_is_forbidden_to_destinations_only",
+        ],
+    ),
+    (
+        "checks of destinations",
+        &[
+            "relay::check_destination::an_account_can_check_ten_destinations_a_minute",
+            "relay::check_destination::a_connected_edge_checks_a_destination_without_its_key",
+            "edge::relays::tests::destination_checks::a_private_address_is_not_connected_to",
+            "edge::relays::destination_check::tests::addresses_are_hidden_in_the_words_of_a_server",
         ],
     ),
     (
