@@ -63,7 +63,7 @@ async fn check_all(health: &MediaHealth, retries: &mut Retries<StreamId>) -> Res
             counts.expose();
             return Ok(is_success);
         };
-        after = last.stream.id.uuid();
+        after = last.stream.project_id.uuid();
         for monitored in &page {
             let stream_id = monitored.stream.id;
             let work = IssueChanges::of(monitored, now(), &mut counts).write(health);

@@ -15,7 +15,7 @@ use super::{
     streams::rows::{self as stream_rows, lock_project_of, stored_stream_columns},
 };
 use crate::{
-    database::{Database, Engine},
+    database::Database,
     domain::{Change, MediaIssue, Platform, Relay, Stream, StreamId, Time, VideoLimits},
     error::{Error, Result},
 };
@@ -54,34 +54,27 @@ struct RelayRow {
     max_height: i32,
 }
 
-macro_rules! select_monitored {
-    ($hint:literal) => {
-        concat!(
-            "select ",
-            stored_stream_columns!("s."),
-            " from streams s ",
-            $hint,
-            " where s.end_time is null and s.id > $1
-             order by s.id
-             limit $2"
-        )
-    };
-}
-
 impl MediaHealth {
     /// The health of media in this database.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// Streams that have not ended, after an id, in the order of their ids.
+    /// Streams that have not ended, of projects after an id, in the order of their projects: each
+    /// has at most one.
     pub async fn list(&self, after: Uuid, limit: i64) -> Result<Vec<MonitoredStream>> {
-        // SQLite would read ended streams too, in the order of their ids.
-        let sql = match self.database.reader() {
-            Engine::Postgres(_) => select_monitored!(""),
-            Engine::Sqlite(_) => select_monitored!("indexed by streams_one_unended"),
-        };
-        let streams: Vec<Stream> = fetch_all!(self.database.reader(), sql, [after, limit])?;
+        let streams: Vec<Stream> = fetch_all!(
+            self.database.reader(),
+            concat!(
+                "select ",
+                stored_stream_columns!("s."),
+                " from streams s
+                 where s.end_time is null and s.project_id > $1
+                 order by s.project_id
+                 limit $2"
+            ),
+            [after, limit]
+        )?;
         if streams.is_empty() {
             return Ok(Vec::new());
         }

@@ -1,5 +1,6 @@
 use std::{
     collections::HashMap,
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -16,8 +17,9 @@ pub fn size(file: &PathBuf) -> u64 {
 pub async fn length(recording: &Path) -> anyhow::Result<f64> {
     let said = program("ffprobe")
         .args(["-v", "error", "-select_streams", "v"])
-        .args(["-show_entries", "packet=pts_time", "-of", "csv=p=0"])
-        .arg(recording)
+        .args(["-show_entries", "packet=pts_time", "-of", "csv=p=0", "-"])
+        // Its name has the stream key, which no command line may show.
+        .stdin(File::open(recording)?)
         .output()
         .await
         .context("cannot start ffprobe")?;
@@ -36,9 +38,8 @@ pub async fn length(recording: &Path) -> anyhow::Result<f64> {
 /// increase.
 pub async fn assert_continuous(recording: &Path) -> anyhow::Result<()> {
     let decoded = program("ffmpeg")
-        .args(["-v", "error", "-xerror", "-i"])
-        .arg(recording)
-        .args(["-f", "null", "-"])
+        .args(["-v", "error", "-xerror", "-i", "-", "-f", "null", "-"])
+        .stdin(File::open(recording)?)
         .output()
         .await
         .context("cannot start ffmpeg")?;
@@ -50,8 +51,8 @@ pub async fn assert_continuous(recording: &Path) -> anyhow::Result<()> {
     );
     let listed = program("ffprobe")
         .args(["-v", "error", "-show_entries", "packet=codec_type,dts_time"])
-        .args(["-of", "csv=p=0"])
-        .arg(recording)
+        .args(["-of", "csv=p=0", "-"])
+        .stdin(File::open(recording)?)
         .output()
         .await
         .context("cannot start ffprobe")?;

@@ -146,7 +146,8 @@ impl LeasedRelays {
             max_lag_ms = max_lag_ms.max(status.quality.lag_ms);
         }
         EDGE.relays_load.set(load);
-        EDGE.relay_lag.set(max_lag_ms);
+        let max_lag = Duration::from_millis(max_lag_ms.try_into().unwrap_or_default());
+        EDGE.relay_lag.set(max_lag.as_secs_f64());
         let states = (1..).map_while(|number| RelayState::try_from(number).ok());
         for state in states.filter(|state| !is_over(*state)) {
             let name = state.as_str_name().trim_start_matches("RELAY_STATE_");

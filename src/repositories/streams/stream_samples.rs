@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Database, DeletedBatch},
+    database::{Batch, Database, DeletedBatch, Engine},
     domain::{CreateTimeRange, Page, StreamId, StreamSample, StreamStats, Tenant, Time},
     error::Result,
     repositories::sql::owned_by,
@@ -75,14 +75,29 @@ impl StreamSamples {
 
     /// Deletes a batch of samples from before a time.
     pub async fn purge(&self, before: Time, batch: Batch) -> Result<DeletedBatch> {
-        const DELETE: &str = "delete from stream_samples
-             where (stream_id, sample_time) in (
-                 select stream_id, sample_time
-                 from stream_samples
-                 where sample_time < $1
-                 order by sample_time
-                 limit $2 offset $3)";
-        self.database.delete_batch(DELETE, before, batch).await
+        let sql = match self.database.writer() {
+            // Replicas that purge concurrently do not wait for each other.
+            Engine::Postgres(_) => {
+                "delete from stream_samples
+                 where (stream_id, sample_time) in (
+                     select stream_id, sample_time
+                     from stream_samples
+                     where sample_time < $1
+                     order by sample_time
+                     limit $2 offset $3
+                     for update skip locked)"
+            }
+            Engine::Sqlite(_) => {
+                "delete from stream_samples
+                 where rowid in (
+                     select rowid
+                     from stream_samples
+                     where sample_time < $1
+                     order by sample_time
+                     limit $2 offset $3)"
+            }
+        };
+        self.database.delete_batch(sql, before, batch).await
     }
 }
 

@@ -222,9 +222,9 @@ async fn invalid_results_are_refused() {
     let expected = [
         "destination_checks[0].check_id",
         "destination_checks[0].results",
-        "destination_checks[1].results[0].step",
-        "destination_checks[1].results[0].outcome",
         "destination_checks[1].results[0].duration",
+        "destination_checks[1].results[0].outcome",
+        "destination_checks[1].results[0].step",
     ];
     assert_eq!(refusal.fields(), expected);
 }

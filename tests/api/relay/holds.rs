@@ -200,7 +200,9 @@ async fn a_held_relay_stalls_only_without_byte_growth(#[values(Sqlite, Postgres)
 #[rstest]
 #[tokio::test]
 async fn the_end_of_the_reconnect_window_ends_a_hold(#[values(Sqlite, Postgres)] engine: Engine) {
-    let fixture = Fixture::start_with(engine, &[], 1).await;
+    // Streams expire once the server has run for the heartbeat timeout.
+    let flags = ["--heartbeat-timeout=10s", "--relay-lease=1h"];
+    let fixture = Fixture::start_with(engine, &flags, 1).await;
     set_policy(&fixture, HOLD).await;
     let (live, mut worker, assignment) = broadcasting(&fixture).await;
     fixture.node.end(&live, "c1").await;

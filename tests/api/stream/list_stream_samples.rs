@@ -231,11 +231,11 @@ async fn every_invalid_field_is_named() {
     let mut streams = fixture.owner.client.stream.clone();
     let refusal = refused(streams.list_stream_samples(wrong).await);
     let expected = [
-        "stream_id",
-        "sampled_after",
-        "sampled_before",
         "page_size",
         "page_token",
+        "sampled_after",
+        "sampled_before",
+        "stream_id",
     ];
     assert_eq!(refusal.fields(), expected);
 }
