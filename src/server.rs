@@ -33,7 +33,10 @@ use crate::{
     },
     readiness::{Health, Readiness, SERVICES},
     repositories::{Outbox, Publishing, RelayLeases},
-    services::{AuthDependencies, AuthService, OperatorService, ProjectService, StreamService},
+    services::{
+        AuthDependencies, AuthService, MessageIntervals, OperatorService, ProjectService,
+        StreamService,
+    },
     transport::{BoundSocket, HttpService, Listener},
     watching::{
         EventPoller, ProjectDiscovery, RefusalPoller, ReplicaListener, ReplicaNotifier,
@@ -181,8 +184,10 @@ fn services(
         components.check_dispatch.clone(),
         components.hub.clone(),
         keys.sealer.clone(),
-        config.heartbeat_interval,
-        config.watch_heartbeat,
+        MessageIntervals {
+            heartbeat: config.heartbeat_interval,
+            watch: config.watch_heartbeat,
+        },
     );
 
     let operator = OperatorService::new(

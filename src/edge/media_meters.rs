@@ -17,8 +17,10 @@ pub(super) trait MeasuresMedia: Send + Sync {
 /// clone: clones share one state.
 #[derive(Clone, Default)]
 pub(super) struct MediaMeters {
-    meters: Arc<Mutex<HashMap<(String, String), Weak<dyn MeasuresMedia>>>>,
+    meters: Arc<Mutex<Meters>>,
 }
+
+type Meters = HashMap<(String, String), Weak<dyn MeasuresMedia>>;
 
 impl MediaMeters {
     /// Adds a reader of the media of a connection, until it is dropped, or added for another one.

@@ -16,14 +16,16 @@ use crate::{
 #[derive(Subcommand)]
 pub(in crate::commands) enum FleetCommand {
     /// List the media servers that have reported.
-    ListNodes {
+    #[command(name = "list-nodes")]
+    Nodes {
         #[command(flatten)]
         limit: Limit,
         #[command(flatten)]
         options: ApiOptions,
     },
     /// List the relay workers.
-    ListWorkers {
+    #[command(name = "list-workers")]
+    Workers {
         /// Only workers of this media server.
         #[arg(long, default_value = "")]
         node_id: String,
@@ -33,7 +35,8 @@ pub(in crate::commands) enum FleetCommand {
         options: ApiOptions,
     },
     /// List the streams of all users that have not ended.
-    ListLiveStreams {
+    #[command(name = "list-live-streams")]
+    LiveStreams {
         /// Only streams of this user.
         #[arg(long, default_value = "")]
         user_id: String,
@@ -50,17 +53,17 @@ pub(in crate::commands) enum FleetCommand {
 /// Runs a command.
 pub(super) fn run(command: FleetCommand) -> Result<(), CommandError> {
     match command {
-        FleetCommand::ListNodes { limit, options } => {
+        FleetCommand::Nodes { limit, options } => {
             run_with(options, async |session| list_nodes(session, &limit).await)
         }
-        FleetCommand::ListWorkers {
+        FleetCommand::Workers {
             node_id,
             limit,
             options,
         } => run_with(options, async |session| {
             list_workers(session, &node_id, &limit).await
         }),
-        FleetCommand::ListLiveStreams {
+        FleetCommand::LiveStreams {
             user_id,
             node_id,
             limit,

@@ -17,4 +17,4 @@ mod watch_rpcs;
 mod watch_turns;
 
 pub use node_reconciler::{NodeReconciler, SyncOutcome};
-pub use service::StreamService;
+pub use service::{MessageIntervals, StreamService};

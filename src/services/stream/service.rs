@@ -33,14 +33,20 @@ pub struct StreamService {
     pub(super) hub: WatchHub,
     pub(super) sealer: Sealer,
     pub(super) page_tokens: PageTokens,
-    pub(super) heartbeat_interval: Duration,
-    pub(super) watch_heartbeat: Duration,
+    pub(super) intervals: MessageIntervals,
+}
+
+/// The intervals at which messages are due.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageIntervals {
+    /// The interval of the reports of media servers.
+    pub heartbeat: Duration,
+    /// The longest interval between two messages of a watch.
+    pub watch: Duration,
 }
 
 impl StreamService {
-    /// The service of a database. The sealer seals play URLs and opens stream keys. Media servers
-    /// have to report at the heartbeat interval. `watch_heartbeat` is the longest interval between
-    /// two messages of a watch.
+    /// The service of a database. The sealer seals play URLs and opens stream keys.
     pub fn new(
         database: Database,
         publishing: Publishing,
@@ -48,8 +54,7 @@ impl StreamService {
         check_dispatch: CheckDispatch,
         hub: WatchHub,
         sealer: Sealer,
-        heartbeat_interval: Duration,
-        watch_heartbeat: Duration,
+        intervals: MessageIntervals,
     ) -> Self {
         Self {
             projects: Projects::new(database.clone()),
@@ -66,8 +71,7 @@ impl StreamService {
             hub,
             page_tokens: PageTokens::new(sealer.clone()),
             sealer,
-            heartbeat_interval,
-            watch_heartbeat,
+            intervals,
         }
     }
 }
