@@ -6,6 +6,7 @@ use super::{
     audit,
     destinations::{self, DestinationCommand},
     error::ClientError,
+    factors::{self, FactorCommand},
     options::ClientOptions,
     pages::Limit,
     projects::{self, ProjectCommand},
@@ -84,6 +85,13 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
+    /// Authenticators of the signed-in user, whose codes complete a sign-in, and recovery codes.
+    Factor {
+        #[command(subcommand)]
+        command: FactorCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
     /// List the audit log of the signed-in user.
     Audit {
         #[command(flatten)]
@@ -121,6 +129,9 @@ pub async fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Watch(arguments) => watch::run(&arguments).await,
         ClientCommand::Key { command, options } => {
             api_keys::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Factor { command, options } => {
+            factors::run(&Session::open(&options)?, command).await
         }
         ClientCommand::Audit { limit, options } => {
             audit::print(&Session::open(&options)?, &limit).await

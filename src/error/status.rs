@@ -35,6 +35,9 @@ impl Error {
             Self::AccessTokenInvalid => (Code::Unauthenticated, Reason::AccessTokenInvalid),
             Self::AccessTokenMalformed(_) => (Code::Unauthenticated, Reason::AccessTokenMalformed),
             Self::CredentialsInvalid => (Code::Unauthenticated, Reason::CredentialsInvalid),
+            Self::SecondFactorRequired => (Code::FailedPrecondition, Reason::SecondFactorRequired),
+            Self::SecondFactorInvalid => (Code::Unauthenticated, Reason::SecondFactorInvalid),
+            Self::SecondFactorLimit => (Code::FailedPrecondition, Reason::SecondFactorLimitReached),
             Self::RefreshTokenInvalid => (Code::Unauthenticated, Reason::RefreshTokenInvalid),
             Self::RefreshTokenReused => (Code::Unauthenticated, Reason::RefreshTokenReused),
             Self::ApiKeyInvalid => (Code::Unauthenticated, Reason::ApiKeyInvalid),
@@ -122,6 +125,9 @@ impl Error {
             | Self::ProjectLive
             | Self::DestinationLimit => details.set_precondition_failure(vec![failed("project")]),
             Self::TooManyProjects(_) => details.set_precondition_failure(vec![failed("projects")]),
+            Self::SecondFactorRequired | Self::SecondFactorLimit => {
+                details.set_precondition_failure(vec![failed("account")])
+            }
             Self::StreamNotLive => details.set_precondition_failure(vec![failed("stream")]),
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
                 details.set_precondition_failure(vec![failed("publisher")])
@@ -145,6 +151,7 @@ impl Error {
             | Self::AccessTokenInvalid
             | Self::AccessTokenMalformed(_)
             | Self::CredentialsInvalid
+            | Self::SecondFactorInvalid
             | Self::RefreshTokenInvalid
             | Self::RefreshTokenReused
             | Self::ApiKeyInvalid

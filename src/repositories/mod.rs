@@ -18,9 +18,10 @@ mod sql;
 mod streams;
 
 pub use accounts::{
-    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewOperatorKey, NewSecret,
-    NewUser, OperatorKeys, RepeatableSecret, RevocationCursor, Sessions, SignedIn,
-    TokenRevocations, UserAccounts, Users, VerifiedCredential,
+    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewOperatorKey,
+    NewSecondFactor, NewSecret, NewUser, OperatorKeys, RepeatableSecret, RevocationCursor,
+    SecondFactorProof, SecondFactors, Sessions, SignedIn, TokenRevocations, UserAccounts, Users,
+    VerifiedCredential, VerifiedSecondFactor,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};

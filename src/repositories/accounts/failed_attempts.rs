@@ -47,7 +47,7 @@ impl FailedAttempts {
     /// Counts an attempt as failed. `TooManyAttempts` if it has to wait.
     pub async fn count(&self, subject: &AttemptSubject, now: Time) -> Result<CountedAttempt> {
         let subject_hash = match &subject.at_address {
-            Some(at_address) if self.is_familiar(at_address, now).await? => at_address,
+            Some(at) if self.is_familiar(&at.familiar, now).await? => &at.counted,
             _ => &subject.main,
         };
         self.count_failure(subject_hash, now).await?;

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{api_keys, failed_attempts, session_rows};
+use super::{api_keys, failed_attempts, second_factors, session_rows};
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
     domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
@@ -141,8 +141,8 @@ impl MailTokens {
     }
 
     /// Consumes a token: the account gets a new password, its address is verified, and its
-    /// sessions end. If the address was not verified before, its API keys and identities
-    /// end too, and its projects get new stream keys and no enabled destinations, because
+    /// sessions end. If the address was not verified before, its API keys, second factors and
+    /// identities end too, and its projects get new stream keys and no enabled destinations, because
     /// their creator never proved to own the address. The caller's address becomes familiar.
     /// Returns the ids of the ended sessions and keys.
     pub async fn reset_password(
@@ -163,6 +163,7 @@ impl MailTokens {
                 let (mut ended, mut projects) = (Vec::new(), Vec::new());
                 if is_unverified(&mut tx, user_id).await? {
                     execute!(tx, "delete from identities where user_id = $1", [user_id])?;
+                    second_factors::delete_all(&mut tx, user_id).await?;
                     ended = api_keys::delete_all(&mut tx, user_id, now).await?;
                     projects = take_over_projects(&mut tx, user_id, new_stream_key, now).await?;
                 }

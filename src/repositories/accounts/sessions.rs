@@ -1,5 +1,6 @@
 use super::{
     failed_attempts, revocations,
+    second_factors::{self, VerifiedSecondFactor},
     session_rows::{self, session_columns},
 };
 use crate::{
@@ -39,18 +40,27 @@ impl Sessions {
 
     /// Creates a session if the credential is still valid. Otherwise `ConcurrentChange`,
     /// because the change of the credential did not end this session. `AccountSuspended` if an
-    /// operator has suspended the account. The address becomes familiar, and the failed attempts
-    /// are cleared.
+    /// operator has suspended the account. `SecondFactorRequired` if the account has a second
+    /// factor and `second_factor` is `None`; `SecondFactorInvalid` if its code was used before.
+    /// The address becomes familiar, and the failed attempts are cleared.
     pub async fn create(
         &self,
         session: &Session,
         credential: VerifiedCredential<'_>,
+        second_factor: Option<&VerifiedSecondFactor>,
         at_address: &[u8],
         audit: &AuditContext,
     ) -> Result<()> {
         self.database
             .transaction(|mut tx| async move {
-                credential.require_valid(&mut tx, session.user_id).await?;
+                let (user, now) = (session.user_id, session.create_time);
+                if credential
+                    .require_valid(&mut tx, user)
+                    .await?
+                    .has_second_factor
+                {
+                    second_factors::use_up(&mut tx, user, second_factor, now).await?;
+                }
                 session_rows::insert(&mut tx, session).await?;
                 if let VerifiedCredential::Password {
                     attempt: Some(attempt),
@@ -255,34 +265,49 @@ async fn end_active(
     Ok(true)
 }
 
+/// The account of a valid credential.
+struct CredentialOwner {
+    has_second_factor: bool,
+}
+
 impl VerifiedCredential<'_> {
     /// Fails if the credential is no longer valid or the account is suspended. Neither changes
     /// until the transaction ends.
-    async fn require_valid(&self, tx: &mut Transaction, user_id: UserId) -> Result<()> {
-        let suspended: Option<bool> = match self {
+    async fn require_valid(
+        &self,
+        tx: &mut Transaction,
+        user_id: UserId,
+    ) -> Result<CredentialOwner> {
+        let found: Option<(bool, bool)> = match self {
             Self::Password { hash, .. } => {
                 let sql = for_share!(
                     tx,
-                    "select suspend_time is not null
+                    "select suspend_time is not null,
+                            exists (select 1
+                                    from second_factors f
+                                    where f.user_id = users.id and f.confirm_time is not null)
                      from users
                      where id = $1 and password_hash = $2"
                 );
-                fetch_optional_scalar!(tx, sql, [user_id, *hash])?
+                fetch_optional!(tx, sql, [user_id, *hash])?
             }
             Self::Identity(identity) => {
                 let sql = for_share!(
                     tx,
-                    "select u.suspend_time is not null
+                    "select u.suspend_time is not null,
+                            exists (select 1
+                                    from second_factors f
+                                    where f.user_id = u.id and f.confirm_time is not null)
                      from identities i
                      join users u on u.id = i.user_id
                      where i.user_id = $1 and i.issuer = $2 and i.subject = $3"
                 );
-                fetch_optional_scalar!(tx, sql, [user_id, &identity.issuer, &identity.subject])?
+                fetch_optional!(tx, sql, [user_id, &identity.issuer, &identity.subject])?
             }
         };
-        match suspended {
-            Some(false) => Ok(()),
-            Some(true) => Err(Error::AccountSuspended),
+        match found {
+            Some((false, has_second_factor)) => Ok(CredentialOwner { has_second_factor }),
+            Some((true, _)) => Err(Error::AccountSuspended),
             None => Err(Error::ConcurrentChange),
         }
     }

@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use sqlx_postgres::Postgres;
 use uuid::Uuid;
 
-use super::{api_keys, mail_tokens, session_rows};
+use super::{api_keys, mail_tokens, second_factors, session_rows};
 use crate::{
     database::{Autocommit, Batcher, Database, Pool, Pools, Transaction, on_unique_violation},
     domain::{AuditContext, Email, EmailKind, Name, Session, SessionId, Time, User, UserId},
@@ -234,6 +234,7 @@ impl Users {
                 ] {
                     execute!(tx, sql, [id])?;
                 }
+                second_factors::delete_all(&mut tx, id).await?;
                 for project_id in live {
                     deletion::delete_of_owner(&mut tx, *project_id, now).await?;
                 }

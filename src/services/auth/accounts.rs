@@ -235,6 +235,25 @@ impl AuthService {
         }
     }
 
+    /// Verifies the password of a user with a session, unless the account has none.
+    pub(super) async fn verify_password_if_any(
+        &self,
+        (user, session): (UserId, SessionId),
+        password: Option<Password>,
+        audit: &AuditContext,
+    ) -> Result<()> {
+        match (self.users.password_hash(user).await?, password) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Error::invalid("password", "must not be empty")),
+            (Some(_), Some(password)) => {
+                let slot = self.hasher.reserve_slot(audit.origin.peer_address)?;
+                let owner = (user, session);
+                self.reauthenticate(owner, password, &slot, audit).await?;
+                Ok(())
+            }
+        }
+    }
+
     /// Records a wrong password in the audit log. Returns the error for the caller.
     async fn record_wrong_password(&self, audit: &AuditContext) -> Result<Error> {
         let error = Error::CredentialsInvalid;

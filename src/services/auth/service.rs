@@ -14,7 +14,8 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{
-        ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Outbox, Sessions, Users,
+        ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Outbox, SecondFactors, Sessions,
+        Users,
     },
     services::{paging::PageTokens, rpc::implement_service},
 };
@@ -40,6 +41,7 @@ pub struct AuthService {
     pub(super) failed_attempts: FailedAttempts,
     pub(super) attempt_queue: AttemptQueue,
     pub(super) identities: Identities,
+    pub(super) second_factors: SecondFactors,
     pub(super) mail_tokens: MailTokens,
     pub(super) api_keys: ApiKeys,
     pub(super) audit_log: AuditLog,
@@ -84,6 +86,7 @@ impl AuthService {
             failed_attempts: FailedAttempts::new(database.clone()),
             attempt_queue: AttemptQueue::default(),
             identities: Identities::new(database.clone()),
+            second_factors: SecondFactors::new(database.clone()),
             mail_tokens: MailTokens::new(database.clone()),
             api_keys: ApiKeys::new(database.clone()),
             audit_log: AuditLog::new(database.clone()),
@@ -168,5 +171,10 @@ implement_service! {
         rpc exchange_api_key(pb::ExchangeApiKeyRequest) -> pb::ExchangeApiKeyResponse;
         rpc get_jwks(pb::GetJwksRequest) -> pb::GetJwksResponse;
         rpc list_audit_events(pb::ListAuditEventsRequest) -> pb::ListAuditEventsResponse;
+        rpc create_second_factor(pb::CreateSecondFactorRequest) -> pb::CreateSecondFactorResponse;
+        rpc confirm_second_factor(pb::ConfirmSecondFactorRequest) -> pb::ConfirmSecondFactorResponse;
+        rpc list_second_factors(pb::ListSecondFactorsRequest) -> pb::ListSecondFactorsResponse;
+        rpc delete_second_factor(pb::DeleteSecondFactorRequest) -> pb::DeleteSecondFactorResponse;
+        rpc regenerate_recovery_codes(pb::RegenerateRecoveryCodesRequest) -> pb::RegenerateRecoveryCodesResponse;
     }
 }

@@ -12,7 +12,7 @@ use super::{
     raw_rpc::{ObservableError, bearer, call},
 };
 use crate::{
-    auth::calls,
+    auth::{calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User},
 };
 
@@ -64,11 +64,12 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 9] {
+fn lists() -> [List; 10] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
         "AuthService/ListAuditEvents" ListAuditEventsRequest {};
+        "AuthService/ListSecondFactors" ListSecondFactorsRequest {};
         "ProjectService/ListProjects" ListProjectsRequest {};
         "ProjectService/ListDestinations" ListDestinationsRequest { project_id: Ids::project };
         "ProjectService/ListPlatforms" ListPlatformsRequest {};
@@ -107,6 +108,8 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
         calls::new_api_key(&user, calls::api_key_request(&["projects:read"])).await;
     }
     calls::new_session(server, &user).await;
+    let (_, codes) = second_factor_calls::enrol(&user).await;
+    second_factor_calls::enrol_another(&user, &codes[0]).await;
     let project_id = project.id;
     let ids = Ids {
         project_id,

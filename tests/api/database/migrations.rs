@@ -114,6 +114,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "77f9691d062156fb980c69b75445b36d302c4c0742e77b829d5c7c264ac3b550",
     ),
     (
+        "postgres",
+        "29_add_second_factors.sql",
+        "717f4c33b82134fe7b1a2d44d3ffe44c3cebc289c5cba2d11cd8908a4609a0d0",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -217,6 +222,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "25_add_output_options.sql",
         "02be237e8bc1693ed9fc4ef914c567cee6d25f20ec64268abdcd5bd16c325f29",
+    ),
+    (
+        "sqlite",
+        "29_add_second_factors.sql",
+        "486613258486b1b8599a4addac4a306780dcb7b6f1a006df51b18f1c9a28c73c",
     ),
 ];
 

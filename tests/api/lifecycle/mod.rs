@@ -15,6 +15,6 @@ mod missing_sealing_keys;
 mod panics;
 mod purge;
 mod reflection;
-mod sealing_key_rotation;
+pub mod sealing_key_rotation;
 mod setting_sources;
 pub mod startup;

@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 43] = [
+pub const PROMISES: [Promise; 48] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -51,6 +51,18 @@ pub const PROMISES: [Promise; 43] = [
         "The error for a refused access token depends only on",
         &[
             "contract::access_tokens::forgery::every_rpc_refuses_every_forged_token_with_a_response_that_depends_on_its_text_only",
+        ],
+    ),
+    (
+        "A user can add authenticators",
+        &[
+            "auth::second_factor_sign_in::a_password_alone_starts_no_session",
+            "auth::second_factor_sign_in::a_sign_in_with_an_id_token_needs_the_code_too",
+            "auth::second_factor_sign_in::a_reset_password_needs_the_code_if_the_address_was_verified_before",
+            "auth::second_factor_sign_in::a_code_works_once_over_all_replicas",
+            "auth::second_factors::an_enrolment_needs_the_password_and_a_code_if_there_is_an_authenticator",
+            "auth::second_factors::an_authenticator_counts_from_its_confirmation",
+            "auth::second_factors::without_the_last_authenticator_the_password_is_enough",
         ],
     ),
     (
@@ -111,6 +123,20 @@ pub const PROMISES: [Promise; 43] = [
     (
         "token of a message",
         &["auth::mail_secrets::the_database_contains_no_message_token"],
+    ),
+    (
+        "secret of an authenticator",
+        &[
+            "auth::second_factor_sign_in::an_authenticator_works_after_a_rotation_of_the_sealing_key",
+            "contract::canary::leaks::no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database",
+        ],
+    ),
+    (
+        "recovery code",
+        &[
+            "auth::second_factor_sign_in::each_recovery_code_works_once_in_place_of_the_authenticator",
+            "contract::canary::leaks::no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database",
+        ],
     ),
     (
         "signing keys",
@@ -177,6 +203,18 @@ pub const PROMISES: [Promise; 43] = [
             "auth::failed_attempts::attempts_from_other_addresses_do_not_delay_the_owner",
             "auth::failed_attempts::an_address_stays_familiar_for_ninety_days_after_the_last_sign_in",
             "auth::failed_attempts::two_hundred_concurrent_attempts_over_two_replicas_check_no_more_passwords_than_allowed",
+        ],
+    ),
+    (
+        "wrong codes of a second factor",
+        &["auth::second_factor_sign_in::wrong_codes_delay_the_next_code_as_wrong_passwords_do"],
+    ),
+    (
+        "second factors",
+        &[
+            "auth::second_factors::a_user_has_at_most_five_authenticators",
+            "auth::second_factors::an_enrolment_that_was_replaced_or_is_too_old_cannot_be_confirmed",
+            "auth::totp::tests::a_code_is_accepted_one_step_before_and_after_its_own_and_no_longer",
         ],
     ),
     (
