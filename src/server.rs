@@ -148,6 +148,7 @@ fn services(
         hasher: PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?,
         id_tokens: IdTokens::new(config.id_token_providers()),
         session_timeouts: config.session_timeouts(),
+        recent_authentication: config.recent_authentication,
         outbox: components.outbox.clone(),
     });
     let project = ProjectService::new(
@@ -155,6 +156,7 @@ fn services(
         keys.sealer.clone(),
         config.url_policy(),
         config.max_destinations,
+        config.recent_authentication,
     );
     let stream = StreamService::new(
         database.clone(),

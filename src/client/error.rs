@@ -167,6 +167,7 @@ fn remedy(reason: &str) -> Option<&'static str> {
         "SCOPE_MISSING" => Some("use an API key with this scope, or run `sluice login`"),
         "SESSION_REQUIRED" => Some("run `sluice login` and unset SLUICE_API_KEY (--api-key)"),
         "API_KEY_RESTRICTED" => Some("use an API key for all projects, or run `sluice login`"),
+        "REAUTHENTICATION_REQUIRED" => Some("run `sluice login` first, or use a terminal"),
         "SECOND_FACTOR_LIMIT_REACHED" => Some("delete one with `sluice factor delete`"),
         "EMAIL_TAKEN" => Some("run `sluice login`"),
         "PROJECT_LIVE" => Some("stop it with `sluice stream stop`, or use --force"),

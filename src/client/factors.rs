@@ -1,7 +1,4 @@
-use std::{
-    io::{self, IsTerminal},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -11,6 +8,7 @@ use super::{
     options::OutputFormat,
     output::{Table, print_line},
     pages::Limit,
+    secret_input::can_prompt,
     session::Session,
     text::time,
 };
@@ -117,7 +115,7 @@ async fn add(
             ("uri", created.otpauth_uri.clone()),
         ])
     })?;
-    if !io::stdin().is_terminal() {
+    if !can_prompt() {
         eprintln!("to complete the enrolment, run `sluice factor confirm {id}`");
         return Ok(());
     }

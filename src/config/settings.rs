@@ -171,6 +171,11 @@ pub struct Config {
     #[arg(long, env = "SLUICE_SESSION_LIFETIME", default_value = "90days", value_parser = duration("1s", "1year"))]
     pub session_lifetime: Duration,
 
+    /// How long ago the user of a session may have proved who they are in calls that show or create
+    /// a secret; 0s means any time.
+    #[arg(long, env = "SLUICE_RECENT_AUTHENTICATION", default_value = "10min", value_parser = duration("0s", "1day"))]
+    pub recent_authentication: Duration,
+
     /// Keys that encrypt secrets at rest: 32 bytes each in base64, comma-separated. The first key
     /// encrypts; all decrypt.
     #[arg(long, env = "SLUICE_SEALING_KEYS", hide_env_values = true, value_delimiter = ',', value_parser = sealing_key)]

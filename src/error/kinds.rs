@@ -36,6 +36,11 @@ pub enum Error {
     /// The account has the maximum number of second factors.
     #[error("the account has the maximum number of second factors: delete one first")]
     SecondFactorLimit,
+    /// The user proved who they are too long ago for this call.
+    #[error(
+        "the authentication of the session is too old: prove again who you are (Reauthenticate)"
+    )]
+    ReauthenticationRequired,
     /// The refresh token is unknown or its session has ended.
     #[error("the refresh token is not valid")]
     RefreshTokenInvalid,

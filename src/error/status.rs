@@ -36,6 +36,9 @@ impl Error {
             Self::AccessTokenMalformed(_) => (Code::Unauthenticated, Reason::AccessTokenMalformed),
             Self::CredentialsInvalid => (Code::Unauthenticated, Reason::CredentialsInvalid),
             Self::SecondFactorRequired => (Code::FailedPrecondition, Reason::SecondFactorRequired),
+            Self::ReauthenticationRequired => {
+                (Code::FailedPrecondition, Reason::ReauthenticationRequired)
+            }
             Self::SecondFactorInvalid => (Code::Unauthenticated, Reason::SecondFactorInvalid),
             Self::SecondFactorLimit => (Code::FailedPrecondition, Reason::SecondFactorLimitReached),
             Self::RefreshTokenInvalid => (Code::Unauthenticated, Reason::RefreshTokenInvalid),
@@ -127,6 +130,9 @@ impl Error {
             Self::TooManyProjects(_) => details.set_precondition_failure(vec![failed("projects")]),
             Self::SecondFactorRequired | Self::SecondFactorLimit => {
                 details.set_precondition_failure(vec![failed("account")])
+            }
+            Self::ReauthenticationRequired => {
+                details.set_precondition_failure(vec![failed("session")])
             }
             Self::StreamNotLive => details.set_precondition_failure(vec![failed("stream")]),
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {

@@ -169,6 +169,18 @@ impl SecondFactors {
         )
     }
 
+    /// Whether a user has a confirmed authenticator.
+    pub async fn exist(&self, user_id: UserId) -> Result<bool> {
+        exists!(
+            self.database.reader(),
+            "select id
+             from second_factors
+             where user_id = $1 and confirm_time is not null
+             limit 1",
+            [user_id]
+        )
+    }
+
     /// `NotFound` unless the user has confirmed this authenticator.
     pub async fn require(&self, user_id: UserId, id: SecondFactorId) -> Result<()> {
         let found = exists!(

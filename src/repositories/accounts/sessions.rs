@@ -76,6 +76,40 @@ impl Sessions {
             .await
     }
 
+    /// Records that the user of a session has proved again who they are: with a code, which is used
+    /// up, or with the password. `AccessTokenInvalid` if the session has ended.
+    pub async fn reauthenticate(
+        &self,
+        user_id: UserId,
+        id: SessionId,
+        second_factor: Option<&VerifiedSecondFactor>,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<Session> {
+        self.database
+            .transaction(|mut tx| async move {
+                if second_factor.is_some() {
+                    second_factors::use_up(&mut tx, user_id, second_factor, now).await?;
+                }
+                let session: Option<Session> = fetch_optional!(
+                    tx,
+                    concat!(
+                        "update sessions
+                         set auth_time = $3
+                         where user_id = $1 and id = $2 and revoke_time is null
+                           and expire_time > $3
+                         returning ",
+                        session_columns!(),
+                    ),
+                    [user_id, id, now]
+                )?;
+                let session = session.ok_or(Error::AccessTokenInvalid)?;
+                audit_log::record(&mut tx, audit, now).await?;
+                tx.commit(session).await
+            })
+            .await
+    }
+
     /// A session that has neither expired nor been ended.
     ///
     /// Read from the writing connection, so that the newest refresh token is never older

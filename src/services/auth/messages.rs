@@ -156,6 +156,47 @@ impl SecondFactorChange {
     }
 }
 
+/// What proves again who the user of a session is.
+#[derive(Debug)]
+pub(super) struct SessionProof {
+    pub password: Option<Password>,
+    pub code: Option<SecondFactorCode>,
+}
+
+impl SessionProof {
+    pub fn read(message: pb::ReauthenticateRequest) -> Result<Self, Error> {
+        let pb::ReauthenticateRequest {
+            password,
+            second_factor_code: code,
+        } = message;
+        if password.is_empty() && code.is_empty() {
+            return Err(Error::invalid(
+                "password",
+                "must not be empty, unless `second_factor_code` is set",
+            ));
+        }
+        let password = (!password.is_empty()).then(|| Password::parse(&password));
+        Fields::read_all(|fields| {
+            let password = fields.read_optional("password", password);
+            let code = read_optional_code(fields, &code);
+            Some(Self {
+                password: password?,
+                code: code?,
+            })
+        })
+    }
+}
+
+impl From<AccessToken> for pb::ReauthenticateResponse {
+    fn from(token: AccessToken) -> Self {
+        Self {
+            access_token: token.token.expose().to_owned(),
+            access_token_expire_time: Some(timestamp(token.expire_time)),
+            token_type: TOKEN_TYPE.to_owned(),
+        }
+    }
+}
+
 impl From<SecondFactor> for pb::SecondFactor {
     fn from(factor: SecondFactor) -> Self {
         let SecondFactor {
@@ -317,6 +358,7 @@ pub(super) fn session_message(
         refresh_counter: _,
         origin,
         create_time,
+        auth_time: _,
         last_used_time,
         expire_time: _,
     } = session;

@@ -23,6 +23,7 @@ impl AuthService {
     ) -> Result<Response<pb::CreateSecondFactorResponse>> {
         let caller = Caller::of(&request)?;
         let (user, session) = caller.session()?;
+        caller.require_recent_authentication(self.recent_authentication, now())?;
         let audit = caller.audit_context("CreateSecondFactor", request_origin(&request));
         let user = self.users.get(user).await?;
         let new = NewAuthenticator::read(request.into_inner())?;

@@ -1,7 +1,10 @@
-use super::service::AuthService;
+use super::{messages::SessionProof, service::AuthService};
 use crate::{
-    auth::{AttemptSubject, RecoveryCode, TotpSecret},
-    domain::{AuditContext, RequestOrigin, SecondFactorCode, SecondFactorId, Time, User, now},
+    auth::{AttemptSubject, Caller, RecoveryCode, TotpSecret},
+    domain::{
+        AuditContext, RequestOrigin, SecondFactorCode, SecondFactorId, SessionId, Time, User,
+        UserId, now,
+    },
     error::{Error, Result},
     repositories::{CountedAttempt, SecondFactorProof, VerifiedSecondFactor},
 };
@@ -39,6 +42,38 @@ impl AuthService {
         };
         let proof = proof.ok_or(Error::SecondFactorInvalid)?;
         Ok(Some(VerifiedSecondFactor { proof, attempt }))
+    }
+
+    /// Verifies what proves again who the user of a session is: a code if they have a second factor,
+    /// otherwise the password.
+    pub(super) async fn verify_again(
+        &self,
+        (user, session): (UserId, SessionId),
+        proof: SessionProof,
+        audit: &AuditContext,
+    ) -> Result<Option<VerifiedSecondFactor>> {
+        if self.second_factors.exist(user).await? {
+            let user = self.users.get(user).await?;
+            let code = proof.code.ok_or(Error::SecondFactorRequired)?;
+            return self.verify_second_factor(&user, &code, &audit.origin).await;
+        }
+        let password = proof.password;
+        let password = password.ok_or_else(|| Error::invalid("password", "must not be empty"))?;
+        let slot = self.hasher.reserve_slot(audit.origin.peer_address)?;
+        let owner = (user, session);
+        self.reauthenticate_password(owner, password, &slot, audit)
+            .await?;
+        Ok(None)
+    }
+
+    /// `ReauthenticationRequired` if the user of a session has a second factor and has proved it too
+    /// long ago: for calls that have the password.
+    pub(super) async fn require_recent_second_factor(&self, caller: &Caller) -> Result<()> {
+        let (user, _) = caller.session()?;
+        match caller.require_recent_authentication(self.recent_authentication, now()) {
+            Err(error) if self.second_factors.exist(user).await? => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Counts an attempt with a code as failed.

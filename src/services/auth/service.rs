@@ -52,6 +52,8 @@ pub struct AuthService {
     pub(super) sealer: Sealer,
     pub(super) page_tokens: PageTokens,
     pub(super) session_timeouts: SessionTimeouts,
+    /// How old the authentication of a session may be in sensitive calls; zero means any age.
+    pub(super) recent_authentication: Duration,
     /// The queue of e-mail messages; `None` if mail is off.
     pub(super) outbox: Option<Outbox>,
 }
@@ -72,6 +74,8 @@ pub struct AuthDependencies {
     pub id_tokens: IdTokens,
     /// How long sessions last.
     pub session_timeouts: SessionTimeouts,
+    /// How old the authentication of a session may be in sensitive calls; zero means any age.
+    pub recent_authentication: Duration,
     /// The queue of e-mail messages; `None` if mail is off.
     pub outbox: Option<Outbox>,
 }
@@ -98,6 +102,7 @@ impl AuthService {
             page_tokens: PageTokens::new(dependencies.sealer.clone()),
             sealer: dependencies.sealer,
             session_timeouts: dependencies.session_timeouts,
+            recent_authentication: dependencies.recent_authentication,
             outbox: dependencies.outbox,
         }
     }
@@ -171,6 +176,7 @@ implement_service! {
         rpc exchange_api_key(pb::ExchangeApiKeyRequest) -> pb::ExchangeApiKeyResponse;
         rpc get_jwks(pb::GetJwksRequest) -> pb::GetJwksResponse;
         rpc list_audit_events(pb::ListAuditEventsRequest) -> pb::ListAuditEventsResponse;
+        rpc reauthenticate(pb::ReauthenticateRequest) -> pb::ReauthenticateResponse;
         rpc create_second_factor(pb::CreateSecondFactorRequest) -> pb::CreateSecondFactorResponse;
         rpc confirm_second_factor(pb::ConfirmSecondFactorRequest) -> pb::ConfirmSecondFactorResponse;
         rpc list_second_factors(pb::ListSecondFactorsRequest) -> pb::ListSecondFactorsResponse;

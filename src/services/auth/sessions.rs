@@ -64,6 +64,7 @@ impl AuthService {
             refresh_counter: 1,
             origin: audit.origin.clone(),
             create_time: now,
+            auth_time: now,
             last_used_time: now,
             expire_time: now + self.session_timeouts.lifetime,
         };
@@ -130,19 +131,25 @@ impl AuthService {
         counter: i64,
         now: Time,
     ) -> Result<TokenPair> {
+        Ok(TokenPair {
+            access: self.access_token(session, now)?,
+            refresh_token: seed.token(session.id, counter),
+            refresh_token_expire_time: self.session_timeouts.end_of(session),
+        })
+    }
+
+    /// An access token of a session.
+    pub(super) fn access_token(&self, session: &Session, now: Time) -> Result<AccessToken> {
         let subject = Subject::User {
             user: session.user_id,
             session: session.id,
+            auth_time: Some(session.auth_time),
         };
         let caller = Caller {
             subject,
             scopes: Scope::USER_SCOPES.into_iter().collect(),
         };
         let session_end = self.session_timeouts.end_of(session);
-        Ok(TokenPair {
-            access: self.tokens.issue(&caller, Some(session_end), now)?,
-            refresh_token: seed.token(session.id, counter),
-            refresh_token_expire_time: session_end,
-        })
+        self.tokens.issue(&caller, Some(session_end), now)
     }
 }

@@ -197,6 +197,7 @@ async fn a_session_is_created_only_while_its_identity_is_linked_to_the_account(
             refresh_counter: 1,
             origin: RequestOrigin::default(),
             create_time: now(),
+            auth_time: now(),
             last_used_time: now(),
             expire_time: now(),
         };

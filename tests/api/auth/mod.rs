@@ -31,6 +31,7 @@ mod password_queue;
 mod password_reset_tokens;
 mod planted_project;
 mod project_audit_log;
+mod recent_authentication;
 mod refresh_token_races;
 mod refresh_tokens;
 mod repeated_requests;

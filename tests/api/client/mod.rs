@@ -7,6 +7,7 @@ mod documents;
 mod errors;
 pub mod fixture;
 mod projects;
+mod recent_authentication;
 mod streams;
 mod terminal;
 mod tls;

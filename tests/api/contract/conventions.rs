@@ -10,7 +10,7 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 25] = [
+const IDEMPOTENT: [&str; 26] = [
     "BeginPublish",
     "ChangePassword",
     "ClaimRelays",
@@ -21,6 +21,7 @@ const IDEMPOTENT: [&str; 25] = [
     "EndPublish",
     "ExchangeApiKey",
     "HeartbeatPublish",
+    "Reauthenticate",
     "RefreshTokens",
     "RegenerateRecoveryCodes",
     "ReportRelays",

@@ -43,6 +43,7 @@ fn one_of_each() -> Vec<Error> {
         Error::AccessTokenInvalid,
         Error::AccessTokenMalformed(FoundInstead::ApiKey),
         Error::CredentialsInvalid,
+        Error::ReauthenticationRequired,
         Error::SecondFactorRequired,
         Error::SecondFactorInvalid,
         Error::SecondFactorLimit,

@@ -87,7 +87,7 @@ fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
     let printers = printers! {
         BeginPublishRequest ChangePasswordRequest ChangePasswordResponse ConfirmSecondFactorRequest
         ConfirmSecondFactorResponse CreateApiKeyResponse CreateSecondFactorRequest
-        CreateSecondFactorResponse DeleteSecondFactorRequest RegenerateRecoveryCodesRequest
+        CreateSecondFactorResponse DeleteSecondFactorRequest ReauthenticateRequest ReauthenticateResponse RegenerateRecoveryCodesRequest
         RegenerateRecoveryCodesResponse
         CreateDestinationRequest CreateOperatorKeyResponse CreateProjectResponse DeleteMeRequest ExchangeApiKeyRequest
         ExchangeApiKeyResponse RefreshTokensRequest RefreshTokensResponse ResetPasswordRequest

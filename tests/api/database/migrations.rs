@@ -115,8 +115,8 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
-        "29_add_second_factors.sql",
-        "717f4c33b82134fe7b1a2d44d3ffe44c3cebc289c5cba2d11cd8908a4609a0d0",
+        "29_strengthen_sign_in.sql",
+        "4b2a026562018de03e93317b69f6fa532a44d91caadfc85a415f07e623d33b28",
     ),
     (
         "sqlite",
@@ -225,8 +225,8 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "sqlite",
-        "29_add_second_factors.sql",
-        "486613258486b1b8599a4addac4a306780dcb7b6f1a006df51b18f1c9a28c73c",
+        "29_strengthen_sign_in.sql",
+        "dfd944098f9e43db5a9f9ff078f38a8e636e79923a0ed2eb04c9030b7e37f1f4",
     ),
 ];
 

@@ -39,7 +39,8 @@ pub const WRITTEN_RPCS: [&str; 31] = [
 
 /// The RPCs that need a received message, an authenticator or an OpenID Connect issuer. Their transactions are like
 /// those of SignUp, SignIn, ChangePassword and UpdateMe.
-const NOT_WRITTEN: [&str; 9] = [
+const NOT_WRITTEN: [&str; 10] = [
+    "Reauthenticate",
     "ConfirmSecondFactor",
     "CreateSecondFactor",
     "DeleteSecondFactor",

@@ -166,6 +166,22 @@ impl Recorder {
         new_password
     }
 
+    /// Calls Reauthenticate.
+    pub async fn reauthenticate(&mut self, token: &str, password: &str) {
+        let rpc = "AuthService/Reauthenticate";
+        let wrong = pb::ReauthenticateRequest {
+            password: self.new_secret("wrong password of a session"),
+            second_factor_code: String::new(),
+        };
+        self.call::<()>(Fails, rpc, token, wrong).await;
+        let request = pb::ReauthenticateRequest {
+            password: password.to_owned(),
+            second_factor_code: String::new(),
+        };
+        let answer: pb::ReauthenticateResponse = self.call(Succeeds, rpc, token, request).await;
+        self.secret("access token of a proof", &answer.access_token);
+    }
+
     /// Calls the RPCs of second factors. At the end the account has none.
     pub async fn second_factor_rpcs(&mut self, token: &str, password: &str) {
         let rpc = "AuthService/CreateSecondFactor";

@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 48] = [
+pub const PROMISES: [Promise; 50] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -63,6 +63,16 @@ pub const PROMISES: [Promise; 48] = [
             "auth::second_factors::an_enrolment_needs_the_password_and_a_code_if_there_is_an_authenticator",
             "auth::second_factors::an_authenticator_counts_from_its_confirmation",
             "auth::second_factors::without_the_last_authenticator_the_password_is_enough",
+        ],
+    ),
+    (
+        "Calls that show or create a secret",
+        &[
+            "auth::recent_authentication::an_old_session_gets_no_secret_until_it_is_authenticated_again",
+            "auth::recent_authentication::an_authentication_counts_for_its_own_session",
+            "auth::recent_authentication::a_user_with_a_second_factor_proves_it_also_before_changing_the_password",
+            "auth::recent_authentication::an_api_key_is_limited_by_its_scopes_only",
+            "auth::recent_authentication::the_access_token_of_a_session_has_the_time_of_its_authentication",
         ],
     ),
     (
@@ -188,6 +198,10 @@ pub const PROMISES: [Promise; 48] = [
             "auth::sessions::sessions_are_listed_newest_first_and_mark_the_callers",
             "auth::sessions::a_revoked_session_ends_with_its_tokens_and_the_others_continue",
         ],
+    ),
+    (
+        "authentication of a session",
+        &["auth::recent_authentication::the_age_is_a_setting_and_zero_means_any"],
     ),
     (
         "refresh token",

@@ -1,4 +1,4 @@
--- Second factors of users, and the recovery codes that replace a lost one.
+-- Second factors, recovery codes, and the time of the last authentication of a session.
 
 create table second_factors (
     -- UUIDv7, for the order of lists.
@@ -22,3 +22,6 @@ create table recovery_codes (
     code_hash bytea not null,
     primary key (user_id, code_hash)
 );
+
+-- When the user of a session last proved who they are; null means when it began.
+alter table sessions add column auth_time timestamptz;
