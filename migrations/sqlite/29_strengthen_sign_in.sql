@@ -1,4 +1,4 @@
--- Second factors, recovery codes, and the time of the last authentication of a session.
+-- Second factors, recovery codes, the time of the last authentication, and known networks.
 
 create table second_factors (
     -- UUIDv7, for the order of lists.
@@ -25,3 +25,16 @@ create table recovery_codes (
 
 -- When the user of a session last proved who they are; null means when it began.
 alter table sessions add column auth_time TEXT;
+
+-- The networks from which users signed in: a sign-in from another one is told to its user.
+create table known_networks (
+    user_id BLOB not null references users (id) on delete cascade,
+    -- The /24 of an IPv4 address or the /48 of an IPv6 address.
+    network TEXT not null,
+    last_sign_in_time TEXT not null,
+    primary key (user_id, network)
+) strict;
+create index known_networks_by_sign_in on known_networks (last_sign_in_time);
+
+-- What a notice says beside its kind: a network; empty for other messages.
+alter table outbox add column detail TEXT not null default '';

@@ -9,8 +9,8 @@ use crate::{
     domain::{Time, now},
     error::Result,
     repositories::{
-        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Nodes, Outbox,
-        Publishing, Refusals, Sessions, Streams, TokenRevocations, Workers,
+        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, KnownNetworks, MailTokens,
+        Nodes, Outbox, Publishing, Refusals, Sessions, Streams, TokenRevocations, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -45,6 +45,7 @@ enum PurgeTarget {
     AuditEvents,
     UnattributedRefusals,
     MailTokens,
+    KnownNetworks,
     Messages,
     Refusals,
     Connections,
@@ -55,7 +56,7 @@ enum PurgeTarget {
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -65,6 +66,7 @@ impl PurgeTarget {
         Self::AuditEvents,
         Self::UnattributedRefusals,
         Self::MailTokens,
+        Self::KnownNetworks,
         Self::Messages,
         Self::Refusals,
         Self::Connections,
@@ -76,7 +78,7 @@ impl PurgeTarget {
 }
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
-/// audit events, unused e-mail tokens, unsent messages, refused publishes, former publish
+/// audit events, unused e-mail tokens, networks of old sign-ins, unsent messages, refused publishes, former publish
 /// connections, silent nodes, former relay workers, ended streams, and retired keys. Never
 /// returns.
 pub async fn purge(database: Database, retention: Retention) {
@@ -149,6 +151,7 @@ async fn purge_batch(
             AuditLog::new(owned).purge_unattributed(now, batch).await
         }
         PurgeTarget::MailTokens => MailTokens::new(owned).purge(now, batch).await,
+        PurgeTarget::KnownNetworks => KnownNetworks::new(owned).purge(now, batch).await,
         PurgeTarget::Messages => Outbox::new(owned).purge(before, batch).await,
         PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,
         PurgeTarget::Connections => Publishing::purge_connections(database, before, batch).await,

@@ -18,8 +18,8 @@ mod sql;
 mod streams;
 
 pub use accounts::{
-    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewOperatorKey,
-    NewSecondFactor, NewSecret, NewUser, OperatorKeys, RepeatableSecret, RevocationCursor,
+    ApiKeys, CountedAttempt, FailedAttempts, Identities, KnownNetworks, MailTokens, NewOperatorKey,
+    NewSecondFactor, NewSecret, NewUser, Notices, OperatorKeys, RepeatableSecret, RevocationCursor,
     SecondFactorProof, SecondFactors, Sessions, SignedIn, TokenRevocations, UserAccounts, Users,
     VerifiedCredential, VerifiedSecondFactor,
 };

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{api_keys, failed_attempts, second_factors, session_rows};
+use super::{api_keys, failed_attempts, notices::Notices, second_factors, session_rows};
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
     domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
@@ -22,12 +22,22 @@ const MIN_SEND_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 #[derive(Debug, Clone)]
 pub struct MailTokens {
     database: Database,
+    notices: Notices,
 }
 
 impl MailTokens {
     /// Tokens in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            notices: Notices::default(),
+        }
+    }
+
+    /// Queues notices of changes.
+    #[must_use]
+    pub fn with_notices(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Stores the token of a message; returns the user of the message's address. `None` if
@@ -181,6 +191,8 @@ impl MailTokens {
 
                 delete_all(&mut tx, user_id, None).await?;
                 failed_attempts::mark_familiar(&mut tx, at_address, now).await?;
+                let (notices, kind) = (self.notices, EmailKind::ChangedPassword);
+                notices.queue(&mut tx, user_id, kind, "", now).await?;
                 let audit = audit.clone().with_user(user_id);
                 audit_log::record(&mut tx, &audit, now).await?;
                 self.database.commit_changes(tx, projects).await?;

@@ -5,10 +5,10 @@
 
 use chrono::TimeDelta;
 
-use super::{failed_attempts, session_rows::require_active};
+use super::{failed_attempts, notices::Notices, session_rows::require_active};
 use crate::{
     database::{Database, Transaction},
-    domain::{AuditContext, Name, Page, SecondFactor, SecondFactorId, Time, UserId},
+    domain::{AuditContext, EmailKind, Name, Page, SecondFactor, SecondFactorId, Time, UserId},
     error::{Error, Result},
     repositories::{CountedAttempt, audit_log},
 };
@@ -30,6 +30,7 @@ macro_rules! factor_columns {
 #[derive(Debug, Clone)]
 pub struct SecondFactors {
     database: Database,
+    notices: Notices,
 }
 
 /// An authenticator to create.
@@ -74,7 +75,16 @@ pub struct VerifiedSecondFactor {
 impl SecondFactors {
     /// Second factors in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            notices: Notices::default(),
+        }
+    }
+
+    /// Queues notices of changes.
+    #[must_use]
+    pub fn with_notices(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Creates an authenticator that has to be confirmed, and deletes earlier ones that were not.
@@ -153,6 +163,8 @@ impl SecondFactors {
                     replace_codes(&mut tx, user_id, recovery_hashes).await?;
                 }
                 failed_attempts::clear(&mut tx, attempt).await?;
+                let (notices, kind) = (self.notices, EmailKind::NewSecondFactor);
+                notices.queue(&mut tx, user_id, kind, "", now).await?;
                 finish(tx, audit, now, (confirmed, is_first)).await
             })
             .await
@@ -243,6 +255,8 @@ impl SecondFactors {
                 if count(&mut tx, user_id).await? == 0 {
                     replace_codes(&mut tx, user_id, &[]).await?;
                 }
+                let (notices, kind) = (self.notices, EmailKind::RemovedSecondFactor);
+                notices.queue(&mut tx, user_id, kind, "", now).await?;
                 finish(tx, audit, now, ()).await
             })
             .await

@@ -1,5 +1,7 @@
 use super::{
-    failed_attempts, revocations,
+    failed_attempts, known_networks,
+    notices::Notices,
+    revocations,
     second_factors::{self, VerifiedSecondFactor},
     session_rows::{self, session_columns},
 };
@@ -16,6 +18,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
+    notices: Notices,
 }
 
 /// A credential of an account that was verified before the transaction.
@@ -35,7 +38,16 @@ pub enum VerifiedCredential<'a> {
 impl Sessions {
     /// Sessions in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            notices: Notices::default(),
+        }
+    }
+
+    /// Queues notices of changes.
+    #[must_use]
+    pub fn with_notices(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Creates a session if the credential is still valid. Otherwise `ConcurrentChange`,
@@ -70,6 +82,7 @@ impl Sessions {
                     failed_attempts::clear(&mut tx, attempt).await?;
                 }
                 failed_attempts::mark_familiar(&mut tx, at_address, session.create_time).await?;
+                known_networks::remember(&mut tx, session, self.notices).await?;
                 audit_log::record(&mut tx, audit, session.create_time).await?;
                 tx.commit(()).await
             })

@@ -14,8 +14,8 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{
-        ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Outbox, SecondFactors, Sessions,
-        Users,
+        ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Notices, Outbox, SecondFactors,
+        Sessions, Users,
     },
     services::{paging::PageTokens, rpc::implement_service},
 };
@@ -84,15 +84,16 @@ impl AuthService {
     /// The service with its dependencies.
     pub fn new(dependencies: AuthDependencies) -> Self {
         let database = dependencies.database;
+        let notices = Notices::new(dependencies.outbox.is_some());
         Self {
-            users: Users::new(database.clone()),
-            sessions: Sessions::new(database.clone()),
+            users: Users::new(database.clone()).with_notices(notices),
+            sessions: Sessions::new(database.clone()).with_notices(notices),
             failed_attempts: FailedAttempts::new(database.clone()),
             attempt_queue: AttemptQueue::default(),
             identities: Identities::new(database.clone()),
-            second_factors: SecondFactors::new(database.clone()),
-            mail_tokens: MailTokens::new(database.clone()),
-            api_keys: ApiKeys::new(database.clone()),
+            second_factors: SecondFactors::new(database.clone()).with_notices(notices),
+            mail_tokens: MailTokens::new(database.clone()).with_notices(notices),
+            api_keys: ApiKeys::new(database.clone()).with_notices(notices),
             audit_log: AuditLog::new(database.clone()),
             database,
             tokens: dependencies.tokens,

@@ -2,6 +2,7 @@
 
 mod access_tokens;
 mod account_audit_log;
+mod account_notices;
 mod api_key_exchange;
 mod api_key_projects;
 mod api_key_scopes;

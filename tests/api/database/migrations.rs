@@ -116,7 +116,7 @@ const LANDED: &[(&str, &str, &str)] = &[
     (
         "postgres",
         "29_strengthen_sign_in.sql",
-        "4b2a026562018de03e93317b69f6fa532a44d91caadfc85a415f07e623d33b28",
+        "5aaa730eec9d66acfcd51939ca6fcb3dad70a6192ef7a499ba3fbc7afa3b9eb0",
     ),
     (
         "sqlite",
@@ -226,7 +226,7 @@ const LANDED: &[(&str, &str, &str)] = &[
     (
         "sqlite",
         "29_strengthen_sign_in.sql",
-        "dfd944098f9e43db5a9f9ff078f38a8e636e79923a0ed2eb04c9030b7e37f1f4",
+        "52b69af1ebd5203d4a2d6898e80bb88a00fe5c8702f67057213942054807616b",
     ),
 ];
 

@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 50] = [
+pub const PROMISES: [Promise; 52] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -73,6 +73,14 @@ pub const PROMISES: [Promise; 50] = [
             "auth::recent_authentication::a_user_with_a_second_factor_proves_it_also_before_changing_the_password",
             "auth::recent_authentication::an_api_key_is_limited_by_its_scopes_only",
             "auth::recent_authentication::the_access_token_of_a_session_has_the_time_of_its_authentication",
+        ],
+    ),
+    (
+        "A user with a verified address gets",
+        &[
+            "auth::account_notices::a_sign_in_from_a_new_network_is_told_once",
+            "auth::account_notices::new_keys_second_factors_and_passwords_are_told_without_secrets",
+            "auth::account_notices::an_unverified_address_gets_no_notice",
         ],
     ),
     (
@@ -262,6 +270,13 @@ pub const PROMISES: [Promise; 50] = [
             "auth::verify_email::a_verification_token_works_once",
             "auth::password_reset_tokens::a_reset_token_works_for_half_an_hour",
             "auth::password_reset_tokens::a_reset_token_works_once",
+        ],
+    ),
+    (
+        "notices",
+        &[
+            "auth::account_notices::at_most_one_notice_of_a_kind_is_sent_each_minute",
+            "auth::account_notices::the_networks_of_a_user_are_bounded_and_forgotten_after_half_a_year",
         ],
     ),
     (
