@@ -9,6 +9,7 @@ pub mod access;
 
 mod access_token;
 mod attempt_delays;
+mod breached_passwords;
 mod caller;
 mod claims;
 mod database_keys;
@@ -33,6 +34,7 @@ mod totp;
 pub use access::RequiredAccess;
 pub use access_token::{AccessToken, AccessTokens};
 pub use attempt_delays::{AttemptSubject, account_at_address, retry_delays};
+pub use breached_passwords::BreachedPasswords;
 pub use caller::{Caller, Subject};
 pub use claims::{LEEWAY_SECONDS, TokenSettings};
 pub use hashed_secrets::{ApiKeySecret, MailToken};

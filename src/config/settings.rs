@@ -190,6 +190,11 @@ pub struct Config {
     #[arg(long, env = "SLUICE_PASSWORD_QUEUE", default_value = "64", value_parser = within(1..=10_000))]
     pub password_queue: u32,
 
+    /// File of passwords known from data breaches, which new passwords must not be: the "Pwned
+    /// Passwords" of Have I Been Pwned, with SHA-1 hashes, ordered by hash.
+    #[arg(long, env = "SLUICE_BREACHED_PASSWORDS", value_name = "FILE")]
+    pub breached_passwords: Option<PathBuf>,
+
     /// Enables sign-in with Google: comma-separated client ids issued by Google.
     #[arg(long, env = "SLUICE_GOOGLE_CLIENT_IDS", value_delimiter = ',', value_parser = not_empty)]
     pub google_client_ids: Vec<String>,

@@ -8,6 +8,7 @@ mod api_key_projects;
 mod api_key_scopes;
 mod api_keys;
 mod audited_actions;
+mod breached_passwords;
 pub mod calls;
 mod change_password;
 mod delete_me;

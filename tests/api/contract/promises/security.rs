@@ -245,6 +245,8 @@ pub const PROMISES: [Promise; 52] = [
             "domain::password::tests::guessable_passwords_are_rejected_in_any_alphabet",
             "domain::password::tests::only_the_first_32_characters_are_estimated",
             "domain::password::tests::passwords_from_the_name_or_address_are_rejected",
+            "auth::breached_passwords::tests::every_line_is_found_and_nothing_else",
+            "auth::breached_passwords::a_new_password_from_a_data_breach_is_refused",
         ],
     ),
     (
