@@ -6,6 +6,7 @@ use super::{
     audit,
     destinations::{self, DestinationCommand},
     error::ClientError,
+    export,
     factors::{self, FactorCommand},
     options::ClientOptions,
     pages::Limit,
@@ -99,6 +100,11 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
+    /// Print all data of the signed-in user, without secrets: a line of JSON for each record.
+    Export {
+        #[command(flatten)]
+        options: ClientOptions,
+    },
 }
 
 /// Runs a command.
@@ -133,6 +139,7 @@ pub async fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Factor { command, options } => {
             factors::run(&Session::open(&options)?, command).await
         }
+        ClientCommand::Export { options } => export::print(&Session::open(&options)?).await,
         ClientCommand::Audit { limit, options } => {
             audit::print(&Session::open(&options)?, &limit).await
         }

@@ -7,6 +7,7 @@ mod audit;
 mod command;
 mod destinations;
 mod error;
+mod export;
 mod factors;
 mod names;
 mod options;
