@@ -5,6 +5,8 @@ mod api_keys;
 mod destinations;
 mod documents;
 mod errors;
+mod export;
+mod factors;
 pub mod fixture;
 mod projects;
 mod recent_authentication;
