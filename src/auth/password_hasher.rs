@@ -203,11 +203,14 @@ impl HashSlot {
         let chosen = self.run(move |_| {
             let about: Vec<_> = about.iter().map(String::as_str).collect();
             let password = Password::parse_new(text.expose(), &about);
-            match (&password, breached) {
-                (Ok(password), Some(breached)) if breached.contains(password)? => {
+            let Some(breached) = breached else {
+                return Ok(password);
+            };
+            match password {
+                Ok(password) if breached.contains(&password)? => {
                     Ok(Err(Invalid::because(BREACHED)))
                 }
-                _ => Ok(password),
+                password => Ok(password),
             }
         });
         chosen.await?.map_err(Error::Internal)

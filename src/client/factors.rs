@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{cell::Cell, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -151,7 +151,7 @@ async fn confirm(
 }
 
 async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
-    let mut unused_recovery_codes = 0;
+    let unused = Cell::new(0);
     let second_factors = limit.list(async |page_size, page_token| {
         let request = pb::ListSecondFactorsRequest {
             page_size,
@@ -161,14 +161,14 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
             api.auth.list_second_factors(request).await
         });
         let page = page.await?;
-        unused_recovery_codes = page.unused_recovery_codes;
+        unused.set(page.unused_recovery_codes);
         Ok((page.second_factors, page.next_page_token))
     });
     let second_factors = second_factors.await?;
     let answer = pb::ListSecondFactorsResponse {
         second_factors,
         next_page_token: String::new(),
-        unused_recovery_codes,
+        unused_recovery_codes: unused.get(),
     };
     session.output().print(&answer, |answer| {
         let rows = answer.second_factors.iter().map(|factor| {
@@ -181,7 +181,7 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
         });
         Table::new(["ID", "NAME", "CREATED", "LAST USED"], rows)
     })?;
-    eprintln!("{unused_recovery_codes} recovery codes are unused");
+    eprintln!("{} recovery codes are unused", unused.get());
     Ok(())
 }
 

@@ -262,6 +262,24 @@ impl SecondFactors {
             .await
     }
 
+    /// Removes all second factors of a user; returns their number.
+    pub async fn remove_all(
+        &self,
+        user_id: UserId,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<i64> {
+        self.database
+            .transaction(|mut tx| async move {
+                lock_user(&mut tx, user_id, now).await?;
+                let removed = count(&mut tx, user_id).await?;
+                delete_all(&mut tx, user_id).await?;
+                audit_log::record(&mut tx, audit, now).await?;
+                tx.commit(removed).await
+            })
+            .await
+    }
+
     /// Replaces the recovery codes of a user by ones with these hashes.
     pub async fn replace_recovery_codes(
         &self,

@@ -2,6 +2,7 @@
 
 mod admin_database;
 mod admin_end_sessions;
+mod admin_remove_second_factors;
 mod call_log;
 mod check_command;
 mod database_outage;
