@@ -78,7 +78,7 @@ impl ClientError {
             (None, None) => String::new(),
         };
         Self {
-            reason: info.reason,
+            reason: info.reason.clone(),
             ..Self::new(exit, format!("{}{remedy}", status.message()))
         }
     }

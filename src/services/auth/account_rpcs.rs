@@ -159,7 +159,7 @@ impl AuthService {
         let (user, session) = caller.session()?;
         let audit = caller.audit_context("ChangePassword", request_origin(&request));
         let user = self.users.get(user).await?;
-        self.require_recent_second_factor(caller).await?;
+        self.require_recent_second_factor(&caller).await?;
         let message = request.into_inner();
         let slot = self.hasher.reserve_slot(audit.origin.peer_address)?;
         let about = [user.email.as_str(), &user.display_name];
@@ -184,7 +184,7 @@ impl AuthService {
         let session = caller.session()?;
         let audit = caller.audit_context("DeleteMe", request_origin(&request));
         let password = read_field("password", Password::parse(&request.get_ref().password))?;
-        self.require_recent_second_factor(caller).await?;
+        self.require_recent_second_factor(&caller).await?;
 
         let ended = self.delete_account(session, password, &audit).await?;
         self.revocations.add(ended, now());
