@@ -22,7 +22,7 @@ mod id_token_pre_hijacking;
 mod id_token_signatures;
 mod jwks;
 mod list_api_keys;
-mod mail_calls;
+pub mod mail_calls;
 mod mail_disabled;
 mod mail_folder;
 mod mail_secrets;

@@ -82,7 +82,8 @@ async fn a_code_works_once_over_all_replicas(#[values(Sqlite, Postgres)] engine:
     let accepted = answers.iter().filter(|answer| answer.is_ok()).count();
     assert_eq!(accepted, 1, "{answers:?}");
     for answer in answers.into_iter().filter(Result::is_err) {
-        let class = refused(answer).class();
+        let refusal = refused(answer);
+        let class = refusal.class();
         assert!([INVALID, WAIT].contains(&class), "{class:?}");
     }
     end_waits(&server.database).await;
