@@ -33,6 +33,7 @@ fn caller() -> Caller {
         subject: Subject::User {
             user: UserId::generate(),
             session: SessionId::generate(),
+            auth_time: None,
         },
         scopes: [Scope::ProjectsRead, Scope::ProjectsWrite]
             .into_iter()

@@ -15,7 +15,10 @@ use tonic::service::{Interceptor, Routes};
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    auth::{AccessTokens, AuthInterceptor, IdTokens, Keys, PasswordHasher, Revocations},
+    auth::{
+        AccessTokens, AuthInterceptor, BreachedPasswords, IdTokens, Keys, PasswordHasher,
+        Revocations,
+    },
     check_dispatch::CheckDispatch,
     config::Config,
     database::{Database, Pooler},
@@ -160,14 +163,23 @@ fn services(
     let Components { database, keys, .. } = components;
     let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
+    let hasher = match &config.breached_passwords {
+        Some(file) => {
+            let breached = BreachedPasswords::open(file);
+            hasher.refusing(breached.context("SLUICE_BREACHED_PASSWORDS")?)
+        }
+        None => hasher,
+    };
     let auth = AuthService::new(AuthDependencies {
         database: database.clone(),
         tokens: tokens.clone(),
         revocations: components.revocations.clone(),
         sealer: keys.sealer.clone(),
-        hasher: PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?,
+        hasher,
         id_tokens: IdTokens::new(config.id_token_providers()),
         session_timeouts: config.session_timeouts(),
+        recent_authentication: config.recent_authentication,
         outbox: components.outbox.clone(),
     });
     let project = ProjectService::new(
@@ -176,6 +188,7 @@ fn services(
         keys.sealer.clone(),
         config.url_policy(),
         config.max_destinations,
+        config.recent_authentication,
     );
     let stream = StreamService::new(
         database.clone(),

@@ -16,7 +16,7 @@ pub enum RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 62] = {
+pub const METHODS: [(&str, RequiredAccess); 68] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -51,6 +51,12 @@ pub const METHODS: [(&str, RequiredAccess); 62] = {
         ("/sluice.v1.AuthService/ExchangeApiKey", Public),
         ("/sluice.v1.AuthService/GetJwks", Public),
         ("/sluice.v1.AuthService/ListAuditEvents", Session),
+        ("/sluice.v1.AuthService/Reauthenticate", Session),
+        ("/sluice.v1.AuthService/CreateSecondFactor", Session),
+        ("/sluice.v1.AuthService/ConfirmSecondFactor", Session),
+        ("/sluice.v1.AuthService/ListSecondFactors", Session),
+        ("/sluice.v1.AuthService/DeleteSecondFactor", Session),
+        ("/sluice.v1.AuthService/RegenerateRecoveryCodes", Session),
         ("/sluice.v1.ProjectService/CreateProject", PROJECTS_WRITE),
         ("/sluice.v1.ProjectService/GetProject", PROJECTS_READ),
         ("/sluice.v1.ProjectService/ListProjects", PROJECTS_READ),

@@ -27,6 +27,7 @@ use bcrypt::{BcryptResult, HashParts};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::BreachedPasswords;
 use crate::{
     domain::{Invalid, Password, PeerAddress, Secret},
     error::{Error, Result},
@@ -45,6 +46,9 @@ const QUEUE_FULL_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The part of the slots that one address may use, but at least one for each thread.
 const ADDRESS_FRACTION: usize = 8;
 
+/// The violation of a new password that is known from a data breach.
+const BREACHED: &str = "must be another one: it is known from a data breach, so others may try it";
+
 /// A well-formed hash of an unknown password, without its version and cost.
 const DUMMY_HASH: &str = "$ODzgR3Qqv8DFHTKS2E0nN.2fYk0pMvHc7v6NlAPVKm1h5xJUqLrKe";
 
@@ -56,6 +60,7 @@ pub struct PasswordHasher {
     jobs: Sender<()>,
     slots: Arc<Slots>,
     cost: u32,
+    breached: Option<Arc<BreachedPasswords>>,
 }
 
 /// The slots of the queue: those that wait, and one for each thread.
@@ -131,7 +136,15 @@ impl PasswordHasher {
                 used: Mutex::default(),
             }),
             cost,
+            breached: None,
         })
+    }
+
+    /// Refuses new passwords that are known from data breaches.
+    #[must_use]
+    pub fn refusing(self, breached: BreachedPasswords) -> Self {
+        let breached = Some(Arc::new(breached));
+        Self { breached, ..self }
     }
 
     /// Reserves a slot in the queue for a caller; `PasswordQueueFull` if there is none, or if
@@ -180,16 +193,27 @@ impl Drop for SlotPermit {
 }
 
 impl HashSlot {
-    /// Checks that a new password is strong for someone who knows the texts in `about`.
+    /// Checks that a new password is strong for someone who knows the texts in `about`, and not
+    /// known from a data breach.
     /// The estimate takes about as long as a hash.
     pub async fn choose(&self, text: &str, about: &[&str]) -> Result<Result<Password, Invalid>> {
         let text = Secret::new(text);
         let about: Vec<_> = about.iter().map(ToString::to_string).collect();
-        self.run(move |_| {
+        let breached = self.hasher.breached.clone();
+        let chosen = self.run(move |_| {
             let about: Vec<_> = about.iter().map(String::as_str).collect();
-            Password::parse_new(text.expose(), &about)
-        })
-        .await
+            let password = Password::parse_new(text.expose(), &about);
+            let Some(breached) = breached else {
+                return Ok(password);
+            };
+            match password {
+                Ok(password) if breached.contains(&password)? => {
+                    Ok(Err(Invalid::because(BREACHED)))
+                }
+                password => Ok(password),
+            }
+        });
+        chosen.await?.map_err(Error::Internal)
     }
 
     /// Hashes a password with a new salt.

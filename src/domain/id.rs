@@ -25,6 +25,7 @@ mod kind {
     pub enum Destination {}
     pub enum Stream {}
     pub enum Refusal {}
+    pub enum SecondFactor {}
 }
 
 /// Identifies a user.
@@ -43,6 +44,8 @@ pub type DestinationId = Id<kind::Destination>;
 pub type StreamId = Id<kind::Stream>;
 /// Identifies a refused publish.
 pub type RefusalId = Id<kind::Refusal>;
+/// Identifies a second factor.
+pub type SecondFactorId = Id<kind::SecondFactor>;
 
 impl<K> Id<K> {
     /// A new id, greater than all ids this machine has generated before.

@@ -41,6 +41,7 @@ mod relay_error;
 mod relay_report;
 mod rendition;
 mod scope;
+mod second_factor;
 mod secret;
 mod silence;
 mod srt;
@@ -65,8 +66,8 @@ pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
 pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
-    ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SessionId, StreamId,
-    UserId,
+    ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SecondFactorId,
+    SessionId, StreamId, UserId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -92,6 +93,7 @@ pub use relay_error::RelayError;
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
 pub use rendition::{VideoLimits, parse_max_height, parse_max_video_bitrate};
 pub use scope::{Scope, Scopes};
+pub use second_factor::{SecondFactor, SecondFactorCode};
 pub use secret::{PlayUrl, SealedPlayUrl, SealedStreamKey, Secret, StreamKey};
 pub use silence::StreamExpiry;
 pub use srt::SrtEncryption;

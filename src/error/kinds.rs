@@ -27,6 +27,20 @@ pub enum Error {
     /// The e-mail address or the password is wrong.
     #[error("e-mail or password is wrong")]
     CredentialsInvalid,
+    /// The account has a second factor, and the call no code of it.
+    #[error("the account has a second factor: repeat the call with `second_factor_code`")]
+    SecondFactorRequired,
+    /// The code of the second factor is wrong, too old, or used.
+    #[error("the code of the second factor is wrong, too old, or was used before")]
+    SecondFactorInvalid,
+    /// The account has the maximum number of second factors.
+    #[error("the account has the maximum number of second factors: delete one first")]
+    SecondFactorLimit,
+    /// The user proved who they are too long ago for this call.
+    #[error(
+        "the authentication of the session is too old: prove again who you are (Reauthenticate)"
+    )]
+    ReauthenticationRequired,
     /// The refresh token is unknown or its session has ended.
     #[error("the refresh token is not valid")]
     RefreshTokenInvalid,
@@ -133,8 +147,8 @@ pub enum Error {
     /// Too many passwords wait for hashing.
     #[error("too many passwords wait for hashing")]
     PasswordQueueFull(Duration),
-    /// There were too many wrong passwords, so the next attempt has to wait.
-    #[error("too many wrong passwords, the next attempt has to wait")]
+    /// There were too many wrong passwords or codes, so the next attempt has to wait.
+    #[error("too many wrong passwords or codes, the next attempt has to wait")]
     TooManyAttempts(Duration),
     /// The caller exceeds its rate limit.
     #[error("too many calls, the next one has to wait")]

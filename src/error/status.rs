@@ -35,6 +35,12 @@ impl Error {
             Self::AccessTokenInvalid => (Code::Unauthenticated, Reason::AccessTokenInvalid),
             Self::AccessTokenMalformed(_) => (Code::Unauthenticated, Reason::AccessTokenMalformed),
             Self::CredentialsInvalid => (Code::Unauthenticated, Reason::CredentialsInvalid),
+            Self::SecondFactorRequired => (Code::FailedPrecondition, Reason::SecondFactorRequired),
+            Self::ReauthenticationRequired => {
+                (Code::FailedPrecondition, Reason::ReauthenticationRequired)
+            }
+            Self::SecondFactorInvalid => (Code::Unauthenticated, Reason::SecondFactorInvalid),
+            Self::SecondFactorLimit => (Code::FailedPrecondition, Reason::SecondFactorLimitReached),
             Self::RefreshTokenInvalid => (Code::Unauthenticated, Reason::RefreshTokenInvalid),
             Self::RefreshTokenReused => (Code::Unauthenticated, Reason::RefreshTokenReused),
             Self::ApiKeyInvalid => (Code::Unauthenticated, Reason::ApiKeyInvalid),
@@ -127,6 +133,12 @@ impl Error {
             Self::NoRelayWorker => {
                 details.set_precondition_failure(vec![failed("destination")])
             }
+            Self::SecondFactorRequired | Self::SecondFactorLimit => {
+                details.set_precondition_failure(vec![failed("account")])
+            }
+            Self::ReauthenticationRequired => {
+                details.set_precondition_failure(vec![failed("session")])
+            }
             Self::StreamNotLive => details.set_precondition_failure(vec![failed("stream")]),
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
                 details.set_precondition_failure(vec![failed("publisher")])
@@ -151,6 +163,7 @@ impl Error {
             | Self::AccessTokenInvalid
             | Self::AccessTokenMalformed(_)
             | Self::CredentialsInvalid
+            | Self::SecondFactorInvalid
             | Self::RefreshTokenInvalid
             | Self::RefreshTokenReused
             | Self::ApiKeyInvalid

@@ -10,8 +10,8 @@ use crate::{
     error::Result,
     repositories::{
         AuditLog, DestinationChecks, Events, FailedAttempts, IdempotencyKey, KeyRecords,
-        MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions, StreamSamples, Streams,
-        TokenRevocations, Workers,
+        KnownNetworks, MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions, StreamSamples,
+        Streams, TokenRevocations, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -52,6 +52,7 @@ enum PurgeTarget {
     AuditEvents,
     UnattributedRefusals,
     MailTokens,
+    KnownNetworks,
     Messages,
     Refusals,
     Connections,
@@ -64,7 +65,7 @@ enum PurgeTarget {
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -74,6 +75,7 @@ impl PurgeTarget {
         Self::AuditEvents,
         Self::UnattributedRefusals,
         Self::MailTokens,
+        Self::KnownNetworks,
         Self::Messages,
         Self::Refusals,
         Self::Connections,
@@ -87,9 +89,9 @@ impl PurgeTarget {
 }
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
-/// audit events, unused e-mail tokens, unsent messages, refused publishes, former publish
-/// connections, silent nodes, former relay workers, samples of statistics, checks of destinations,
-/// ended streams, and retired keys. Never
+/// audit events, unused e-mail tokens, networks of old sign-ins, unsent messages, refused publishes,
+/// former publish connections, silent nodes, former relay workers, samples of statistics, checks of
+/// destinations, ended streams, and retired keys. Never
 /// returns.
 pub async fn purge(database: Database, retention: Retention) {
     let mut timer = JobTimer::new("purge", PURGE_INTERVAL);
@@ -161,6 +163,7 @@ async fn purge_batch(
             AuditLog::new(owned).purge_unattributed(now, batch).await
         }
         PurgeTarget::MailTokens => MailTokens::new(owned).purge(now, batch).await,
+        PurgeTarget::KnownNetworks => KnownNetworks::new(owned).purge(now, batch).await,
         PurgeTarget::Messages => Outbox::new(owned).purge(before, batch).await,
         PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,
         PurgeTarget::Connections => Publishing::purge_connections(database, before, batch).await,

@@ -20,9 +20,10 @@ mod sql;
 mod streams;
 
 pub use accounts::{
-    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewOperatorKey, NewSecret,
-    NewUser, OperatorKeys, RepeatableSecret, RevocationCursor, Sessions, SignedIn,
-    TokenRevocations, UserAccounts, Users, VerifiedCredential,
+    ApiKeys, CountedAttempt, FailedAttempts, Identities, KnownNetworks, MailTokens, NewOperatorKey,
+    NewSecondFactor, NewSecret, NewUser, Notices, OperatorKeys, RepeatableSecret, RevocationCursor,
+    SecondFactorProof, SecondFactors, Sessions, SignedIn, TokenRevocations, UserAccounts, Users,
+    VerifiedCredential, VerifiedSecondFactor,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};

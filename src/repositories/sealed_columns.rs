@@ -18,6 +18,8 @@ pub enum SealedColumn {
     PlayUrls,
     /// The secrets of API keys that were created with a request id, for a day.
     RepeatedSecrets,
+    /// The secrets of users' authenticators.
+    TotpSecrets,
 }
 
 /// A sealed value and the id of its row.
@@ -31,13 +33,14 @@ pub struct SealedValue {
 
 impl SealedColumn {
     /// All columns.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::StreamKeys,
         Self::DestinationKeys,
         Self::SrtPassphrases,
         Self::RefreshSeeds,
         Self::PlayUrls,
         Self::RepeatedSecrets,
+        Self::TotpSecrets,
     ];
 
     /// The table, the column of the row's id, and the sealed column. Nothing else becomes part
@@ -50,6 +53,7 @@ impl SealedColumn {
             Self::RefreshSeeds => ["sessions", "id", "refresh_seed"],
             Self::PlayUrls => ["streams", "play_url_id", "play_url_sealed"],
             Self::RepeatedSecrets => ["idempotent_creates", "resource_id", "secret_sealed"],
+            Self::TotpSecrets => ["second_factors", "id", "secret_sealed"],
         }
     }
 

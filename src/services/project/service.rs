@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -40,17 +42,21 @@ pub struct ProjectService {
     sealer: Sealer,
     url_policy: UrlPolicy,
     checker: DestinationChecker,
+    recent_authentication: Duration,
 }
 
 impl ProjectService {
     /// The service of a database. The sealer seals stream keys and destination keys, and a
-    /// project has at most `max_destinations`. Edges of `dispatch` check destinations.
+    /// project has at most `max_destinations`. Edges of `dispatch` check destinations. Stream keys are
+    /// shown and replaced for sessions whose authentication is not older than
+    /// `recent_authentication`; zero means any age.
     pub fn new(
         database: Database,
         dispatch: CheckDispatch,
         sealer: Sealer,
         url_policy: UrlPolicy,
         max_destinations: u32,
+        recent_authentication: Duration,
     ) -> Self {
         Self {
             projects: Projects::new(database.clone()),
@@ -60,11 +66,17 @@ impl ProjectService {
             page_tokens: PageTokens::new(sealer.clone()),
             sealer,
             url_policy,
+            recent_authentication,
         }
     }
 }
 
 impl ProjectService {
+    /// `ReauthenticationRequired` if the authentication of the caller's session is too old.
+    fn require_recent_authentication<T>(&self, request: &Request<T>) -> Result<()> {
+        Caller::of(request)?.require_recent_authentication(self.recent_authentication, now())
+    }
+
     /// Changes a destination; returns it with its sealed key.
     async fn change_destination(
         &self,
@@ -205,6 +217,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::RotateStreamKeyRequest>,
     ) -> Result<Response<pb::RotateStreamKeyResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "RotateStreamKey")?;
+        self.require_recent_authentication(&request)?;
         let message = request.into_inner();
         let (id, key, new) = read_rotate_stream_key(message, tenant.user, &self.sealer)?;
 
@@ -233,6 +246,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::RevealStreamKeyRequest>,
     ) -> Result<Response<pb::RevealStreamKeyResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "RevealStreamKey")?;
+        self.require_recent_authentication(&request)?;
         let id = read_id("project_id", &request.get_ref().project_id)?;
 
         let audit = audit.with_resource(id);

@@ -333,6 +333,7 @@ impl Actor {
         let request = pb::SignInRequest {
             email: self.user.email.clone(),
             password: self.user.password.to_owned(),
+            ..Default::default()
         };
         let auth = Client::anonymous(&self.channels[1 - step.replica]).auth;
         let sign_in = || {

@@ -10,15 +10,20 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 21] = [
+const IDEMPOTENT: [&str; 26] = [
     "BeginPublish",
     "ChangePassword",
     "ClaimRelays",
+    "ConfirmSecondFactor",
+    "CreateSecondFactor",
     "DeleteMe",
+    "DeleteSecondFactor",
     "EndPublish",
     "ExchangeApiKey",
     "HeartbeatPublish",
+    "Reauthenticate",
     "RefreshTokens",
+    "RegenerateRecoveryCodes",
     "ReportRelays",
     "RequestEmailVerification",
     "RequestPasswordReset",

@@ -26,6 +26,7 @@ pub enum Resource {
     Stream,
     Session,
     ApiKey,
+    SecondFactor,
 }
 
 /// An id field, with a request around it.
@@ -83,6 +84,11 @@ pub fn id_fields() -> Vec<IdField> {
         "AuthService/RevokeApiKey api_key_id": Kind::Owned(Resource::ApiKey), id =>
             pb::RevokeApiKeyRequest { api_key_id: id, ..Default::default() };
         "AuthService/RevokeApiKey request_id": Kind::RequestId, id => pb::RevokeApiKeyRequest { api_key_id: UNKNOWN.to_owned(), request_id: id };
+        // A code is needed too, which is of one of the user's authenticators.
+        "AuthService/ConfirmSecondFactor second_factor_id": Kind::OwnedWithAnother(Resource::SecondFactor), id =>
+            pb::ConfirmSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned() };
+        "AuthService/DeleteSecondFactor second_factor_id": Kind::OwnedWithAnother(Resource::SecondFactor), id =>
+            pb::DeleteSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned() };
         "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
         "ProjectService/GetProject project_id": PROJECT, id =>
             pb::GetProjectRequest { project_id: id, ..Default::default() };

@@ -12,7 +12,7 @@ use super::{
     raw_rpc::{bearer, call},
 };
 use crate::{
-    auth::calls,
+    auth::{calls, second_factor_calls},
     harness::{Client, Engine, MediaServer, TestServer, User, exchange},
     relay::fixture::{Worker, broadcasting_report},
     stream::list_stream_samples::add_samples,
@@ -128,6 +128,8 @@ impl Rows {
         let first = Round::create(&server, &owner, "n1").await;
         let middle = now();
         calls::new_session(&server, &owner).await;
+        let (_, codes) = second_factor_calls::enrol(&owner).await;
+        second_factor_calls::enrol_another(&owner, &codes[0]).await;
         let other = server.user().await;
         let second = Round::create(&server, &owner, "n2").await;
         Round::create(&server, &other, "n3").await;
@@ -216,6 +218,7 @@ impl Rows {
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];
             },
+            list! { "AuthService/ListSecondFactors" ListSecondFactorsRequest {}; },
             list! { "ProjectService/ListProjects" ListProjectsRequest {};
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];

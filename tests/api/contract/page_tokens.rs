@@ -12,7 +12,7 @@ use super::{
     raw_rpc::{ObservableError, bearer, call},
 };
 use crate::{
-    auth::calls,
+    auth::{calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User},
     stream::list_stream_samples::add_samples,
 };
@@ -70,6 +70,7 @@ fn lists() -> [List; 10] {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
         "AuthService/ListAuditEvents" ListAuditEventsRequest {};
+        "AuthService/ListSecondFactors" ListSecondFactorsRequest {};
         "ProjectService/ListProjects" ListProjectsRequest {};
         "ProjectService/ListDestinations" ListDestinationsRequest { project_id: Ids::project };
         "ProjectService/ListPlatforms" ListPlatformsRequest {};
@@ -115,6 +116,8 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
         &["2026-01-01T00:00:00+00:00", "2026-01-01T00:00:10+00:00"],
     )
     .await;
+    let (_, codes) = second_factor_calls::enrol(&user).await;
+    second_factor_calls::enrol_another(&user, &codes[0]).await;
     let project_id = project.id;
     let ids = Ids {
         project_id,

@@ -17,7 +17,7 @@ use super::{
     raw_rpc::{ObservableError, bearer, call},
 };
 use crate::{
-    auth::calls,
+    auth::{calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User, eventually, refused},
 };
 
@@ -31,7 +31,7 @@ const ALL_SCOPES: [&str; 4] = [
 /// A user with one resource of each type.
 struct Owner {
     user: User,
-    ids: [(Resource, String); 5],
+    ids: [(Resource, String); 6],
     /// The access token of an API key that is restricted to another project.
     restricted: String,
 }
@@ -50,12 +50,14 @@ impl Owner {
             calls::new_api_key(&user, calls::api_key_request(&["projects:read"])).await;
         let session = another_session(server, &user).await;
         let restricted = api_key_token(server, &user, vec![other.id]).await;
+        let (authenticator, _) = second_factor_calls::enrol(&user).await;
         let ids = [
             (Resource::Project, project.id),
             (Resource::Destination, destination.id),
             (Resource::Stream, stream.id),
             (Resource::Session, session),
             (Resource::ApiKey, api_key.id),
+            (Resource::SecondFactor, authenticator.id),
         ];
         Self {
             user,

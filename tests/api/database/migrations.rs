@@ -124,6 +124,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "77f9691d062156fb980c69b75445b36d302c4c0742e77b829d5c7c264ac3b550",
     ),
     (
+        "postgres",
+        "29_strengthen_sign_in.sql",
+        "5aaa730eec9d66acfcd51939ca6fcb3dad70a6192ef7a499ba3fbc7afa3b9eb0",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -237,6 +242,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "25_add_output_options.sql",
         "02be237e8bc1693ed9fc4ef914c567cee6d25f20ec64268abdcd5bd16c325f29",
+    ),
+    (
+        "sqlite",
+        "29_strengthen_sign_in.sql",
+        "52b69af1ebd5203d4a2d6898e80bb88a00fe5c8702f67057213942054807616b",
     ),
 ];
 

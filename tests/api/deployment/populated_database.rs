@@ -202,6 +202,7 @@ impl Clients {
         let request = pb::SignInRequest {
             email: self.owner.email.clone(),
             password: self.owner.password.to_owned(),
+            ..Default::default()
         };
         anonymous.sign_in(request).await.unwrap();
     }
@@ -251,6 +252,7 @@ async fn account_rows(fixture: &Fixture) {
     let sign_in = |password: &str| pb::SignInRequest {
         email: fixture.owner.email.clone(),
         password: password.to_owned(),
+        ..Default::default()
     };
     let wrong = anonymous.sign_in(sign_in("another one altogether")).await;
     assert_eq!(refused(wrong).class().1, "CREDENTIALS_INVALID");

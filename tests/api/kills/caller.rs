@@ -305,6 +305,7 @@ fn sign_in_request(email: &str, password: &str) -> pb::SignInRequest {
     pb::SignInRequest {
         email: email.to_owned(),
         password: password.to_owned(),
+        ..Default::default()
     }
 }
 

@@ -37,9 +37,14 @@ pub const WRITTEN_RPCS: [&str; 31] = [
     "UpdateProject",
 ];
 
-/// The RPCs that need a received message or an OpenID Connect issuer. Their transactions are like
+/// The RPCs that need a received message, an authenticator or an OpenID Connect issuer. Their transactions are like
 /// those of SignUp, SignIn, ChangePassword and UpdateMe.
-const NOT_WRITTEN: [&str; 5] = [
+const NOT_WRITTEN: [&str; 10] = [
+    "Reauthenticate",
+    "ConfirmSecondFactor",
+    "CreateSecondFactor",
+    "DeleteSecondFactor",
+    "RegenerateRecoveryCodes",
     "RequestEmailVerification",
     "RequestPasswordReset",
     "ResetPassword",

@@ -28,6 +28,7 @@ async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
             .sign_in(pb::SignInRequest {
                 email: "ada@example.com".to_owned(),
                 password: "correct horse battery".to_owned(),
+                ..Default::default()
             })
             .await,
     );

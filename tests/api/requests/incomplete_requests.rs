@@ -129,6 +129,7 @@ async fn connections_with_incomplete_requests_are_closed_within_15_seconds_and_k
         let sign_in = pb::SignInRequest {
             email: ada.email.clone(),
             password: ada.password.to_owned(),
+            ..Default::default()
         };
         server.anonymous().auth.sign_in(sign_in).await.unwrap();
         let answer = media.heartbeat(&stream, "c1").await;
