@@ -79,13 +79,13 @@ impl StreamSamples {
             // Replicas that purge concurrently do not wait for each other.
             Engine::Postgres(_) => {
                 "delete from stream_samples
-                 where (stream_id, sample_time) in (
-                     select stream_id, sample_time
+                 where ctid = any(array(
+                     select ctid
                      from stream_samples
                      where sample_time < $1
                      order by sample_time
                      limit $2 offset $3
-                     for update skip locked)"
+                     for update skip locked))"
             }
             Engine::Sqlite(_) => {
                 "delete from stream_samples

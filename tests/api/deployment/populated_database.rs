@@ -44,6 +44,10 @@ const EXTRA_ROWS: &str = "
     select id, create_time, 1, 2, 3, 4, 29.97, 'h264', 'aac', '{}' from streams;
     insert into destination_checks (id, user_id, node_id, server_url, create_time, expire_time)
     select id, id, '', 'rtmp://live.example.com/app', create_time, create_time from users limit 1;
+    insert into second_factors (id, user_id, display_name, secret_sealed, last_step, create_time)
+    select p.id, p.owner_id, 'Phone', p.stream_key_sealed, 0, p.create_time from projects p limit 1;
+    insert into recovery_codes (user_id, code_hash)
+    select p.owner_id, p.stream_key_hash from projects p limit 1;
     insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
     select id, 'email_verification', 'ada@example.com', create_time, 1, '2100-01-01T00:00:00+00:00'
     from users limit 1;

@@ -175,7 +175,9 @@ async fn a_listener_receives_media_with_or_without_a_passphrase_until_it_goes() 
         let ended = timeout(MAX_WAIT, listener.wait()).await;
         assert!(ended.expect("media is received").unwrap().success());
         let failure = relay.failure().await;
-        assert_eq!(failure.code, "DESTINATION_LOST", "{}", failure.message);
+        // A track that begins late needs another ffmpeg, which finds nobody there.
+        let is_gone = ["DESTINATION_LOST", "CONNECT_TIMEOUT"].contains(&failure.code);
+        assert!(is_gone, "{}: {}", failure.code, failure.message);
     }
 }
 

@@ -438,9 +438,10 @@ pub const PROMISES: [Promise; 102] = [
         &["operator::first_key::keys_are_created_at_the_database_until_there_is_an_operator"],
     ),
     (
-        "`end-sessions`, `rotate-signing-key`",
+        "`end-sessions`, `remove-second-factors`, `rotate-signing-key`",
         &[
             "lifecycle::admin_end_sessions::an_operator_ends_the_sessions_of_one_user",
+            "lifecycle::admin_remove_second_factors::an_operator_removes_the_second_factors_of_a_user_who_has_lost_them",
             "auth::signing_key_rotation::a_new_key_takes_over_on_all_replicas_and_no_call_fails",
             "lifecycle::sealing_key_rotation::a_rotation_reseals_all_secrets_and_no_call_fails",
             "deployment::admin_copy::after_a_copy_all_sessions_streams_and_relays_continue",
