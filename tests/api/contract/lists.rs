@@ -20,12 +20,12 @@ use crate::{
 
 /// The times of a stream's samples, and one between them.
 const SAMPLE_TIMES: [&str; 3] = [
-    "2026-01-01T00:00:00+00:00",
-    "2026-01-01T00:00:10+00:00",
-    "2026-01-01T00:00:20+00:00",
+    "2100-01-01T00:00:00+00:00",
+    "2100-01-01T00:00:10+00:00",
+    "2100-01-01T00:00:20+00:00",
 ];
 const MIDDLE_OF_SAMPLES: Timestamp = Timestamp {
-    seconds: 1_767_225_605,
+    seconds: 4_102_444_805,
     nanos: 0,
 };
 

@@ -113,7 +113,7 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
     add_samples(
         server,
         &stream_id,
-        &["2026-01-01T00:00:00+00:00", "2026-01-01T00:00:10+00:00"],
+        &["2100-01-01T00:00:00+00:00", "2100-01-01T00:00:10+00:00"],
     )
     .await;
     let (_, codes) = second_factor_calls::enrol(&user).await;

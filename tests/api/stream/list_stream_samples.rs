@@ -55,13 +55,13 @@ fn at(seconds: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos: 0 }
 }
 
-/// 2020-01-01, which the purge of a starting server has passed.
-const START: i64 = 1_577_836_800;
+/// 2100-01-01: no purge deletes these samples.
+const START: i64 = 4_102_444_800;
 const TIMES: [&str; 4] = [
-    "2020-01-01T00:00:00+00:00",
-    "2020-01-01T00:00:10+00:00",
-    "2020-01-01T00:00:20+00:00",
-    "2020-01-01T00:00:30+00:00",
+    "2100-01-01T00:00:00+00:00",
+    "2100-01-01T00:00:10+00:00",
+    "2100-01-01T00:00:20+00:00",
+    "2100-01-01T00:00:30+00:00",
 ];
 
 #[rstest]
@@ -183,7 +183,13 @@ async fn samples_of_the_last_day_survive_a_purge_and_a_deleted_project_loses_its
 ) {
     let fixture = Fixture::start(engine).await;
     let stream = fixture.begin_live_stream("c1").await;
-    add_samples(&fixture.server, &stream.id, &TIMES).await;
+    let old = TIMES.map(|time| time.replace("2100", "2020"));
+    add_samples(
+        &fixture.server,
+        &stream.id,
+        &old.each_ref().map(|time| &**time),
+    )
+    .await;
     let publisher = MediaServer::connection("c1");
     fixture
         .heartbeat_from(&stream, publisher, stats_with_bytes(77))
