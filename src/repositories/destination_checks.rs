@@ -115,13 +115,14 @@ impl DestinationChecks {
         )
     }
 
-    /// Gives a check to a worker of a media server; returns whether it still waited.
+    /// Gives a check to a worker of a media server; returns whether it still waited. One that is
+    /// withdrawn has no address, whatever the time is with which it was read.
     pub async fn claim(&self, id: Uuid, worker_id: &str, node_id: &str, now: Time) -> Result<bool> {
         let claimed = rows_affected!(
             self.database.writer(),
             "update destination_checks
              set worker_id = $2, worker_node_id = $3
-             where id = $1 and worker_id is null and expire_time > $4",
+             where id = $1 and worker_id is null and expire_time > $4 and server_url <> ''",
             [id, worker_id, node_id, now]
         )?;
         Ok(claimed > 0)
