@@ -177,7 +177,7 @@ async fn no_connection_stays_on_a_server_that_became_read_only() {
     let parameters = "&target_session_attrs=read-write";
     let database = PostgresServer::database_of(&[&postgres], parameters);
     let server =
-        TestServer::start_on(database, &["--db-acquire-timeout=200ms", "--db-timeout=2s"]).await;
+        TestServer::start_on(database, &["--db-acquire-timeout=2s", "--db-timeout=2s"]).await;
     let ada = server.user().await;
     let mut auth = ada.client.auth.clone();
     let request = pb::UpdateMeRequest {

@@ -92,7 +92,7 @@ async fn streams_survive_a_database_outage() {
     };
     let (database, mut proxy) = Proxy::to_database(database).await;
     let quick = [
-        "--db-acquire-timeout=500ms",
+        "--db-acquire-timeout=2s",
         "--heartbeat-interval=200ms",
         "--heartbeat-timeout=1s",
     ];
