@@ -1,7 +1,7 @@
 //! The connections that have published.
 
 use crate::{
-    database::{Batch, Database, DeletedBatch, Transaction},
+    database::{Batch, Check, Database, DeletedBatch, Transaction},
     domain::{ProjectId, Publisher, Time},
     error::Result,
 };
@@ -36,7 +36,7 @@ pub(super) async fn insert(
     project_id: ProjectId,
     now: Time,
 ) -> Result<()> {
-    execute!(
+    queue!(
         tx,
         "insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
          values ($1, $2, $3, $4, $5)",
@@ -46,7 +46,8 @@ pub(super) async fn insert(
             &publisher.connection_id,
             project_id,
             now
-        ]
+        ],
+        Check::default()
     )
 }
 
@@ -58,7 +59,7 @@ pub(super) async fn record_end(
     project_id: ProjectId,
     now: Time,
 ) -> Result<()> {
-    execute!(
+    queue!(
         tx,
         "update publishes
          set end_time = $5
@@ -70,7 +71,8 @@ pub(super) async fn record_end(
             &publisher.connection_id,
             project_id,
             now
-        ]
+        ],
+        Check::default()
     )
 }
 

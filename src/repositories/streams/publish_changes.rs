@@ -19,7 +19,7 @@ use super::{
     rows::{insert, store, store_play_url},
 };
 use crate::{
-    database::{Database, Engine, Transaction},
+    database::{Check, Database, Engine, Transaction},
     domain::{
         Change, DestinationId, ProjectId, Publisher, Relay, SealedPlayUrl, Stream, StreamId, Time,
     },
@@ -371,10 +371,11 @@ fn ordered_ids(json: &str) -> sqlx::Result<Vec<DestinationId>> {
 }
 
 async fn set_revision(tx: &mut Transaction, id: ProjectId, revision: i64) -> Result<()> {
-    execute!(
+    queue!(
         tx,
         "update projects set revision = $2 where id = $1",
-        [id, revision]
+        [id, revision],
+        Check::default()
     )
 }
 
