@@ -20,6 +20,10 @@ use sqlx::{
 
 use crate::error::Error;
 
+/// The arguments from which a script of a connection runs without waiting for more. SQLite takes
+/// 32,766 of them, and keeps a script prepared.
+const MAX_ARGUMENTS: usize = 1000;
+
 /// What the answer to a queued statement must be.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Check {
@@ -83,7 +87,7 @@ pub(super) fn refusal(error: Error) -> sqlx::Error {
 }
 
 /// The statements that wait: first those that control the transaction, then those of callers.
-pub(super) struct Script<DB: Database> {
+pub struct Script<DB: Database> {
     /// Control statements, which have no arguments and no answer.
     opening: Vec<&'static str>,
     sql: String,
@@ -138,6 +142,11 @@ impl<DB: Database> Script<DB> {
         self.checks.push(check);
     }
 
+    /// Whether so many arguments wait that the script should run before there are more.
+    pub fn is_long(&self) -> bool {
+        self.arguments.len() >= MAX_ARGUMENTS
+    }
+
     /// Adds the next argument of the last statement.
     pub fn bind<'t, T>(&mut self, value: T) -> Result<(), BoxDynError>
     where
@@ -187,7 +196,7 @@ fn push_renumbered(script: &mut String, sql: &str, bound: usize) {
 }
 
 /// A script as a query of sqlx, which is prepared once.
-pub(super) struct ScriptQuery<DB: Database> {
+pub struct ScriptQuery<DB: Database> {
     sql: SqlStr,
     arguments: Option<DB::Arguments>,
 }

@@ -9,6 +9,8 @@
 //! most of them. So a savepoint is made in the trip of the first statement, released in that of
 //! the next savepoint or by the commit, and statements without an answer share a trip (`script`).
 //!
+//! A transaction of queued statements only runs in one trip, in the task below, and needs no lease.
+//!
 //! One task owns the connection and leases it to one caller at a time, in the order of
 //! their requests. A lease that is dropped, wherever its caller stopped, returns the
 //! connection.
@@ -19,7 +21,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,11 +31,13 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tracing::Span;
 
 use super::{
     autocommit::Acquire,
-    group_commit::{Command, WriterTask},
+    group_commit::{Command, QueuedRun, WriterTask},
     pool::{PoolLimits, WaitingGuard},
+    script::Script,
     sqlite_file::SqliteFile,
     write_lease::WriteLease,
 };
@@ -82,6 +86,34 @@ impl SqliteWriter {
     /// The number of calls that wait for the connection.
     pub(super) fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Runs a transaction of queued statements. Returns when everything that it wrote and read is
+    /// durable. Fails, and has not run, if it waits too long for the connection.
+    pub(super) async fn run(&self, script: Script<Sqlite>) -> Result<(), sqlx::Error> {
+        let (waiter, mut ended) = oneshot::channel();
+        let is_taken = Arc::<AtomicBool>::default();
+        let run = QueuedRun {
+            script,
+            is_taken: Arc::clone(&is_taken),
+            span: Span::current(),
+            waiter,
+        };
+        let sent = self.commands().send(Command::Run(Box::new(run)));
+        sent.map_err(|_| sqlx::Error::PoolClosed)?;
+        let in_time = {
+            let _waiting = WaitingGuard::new(&self.0.waiting);
+            timeout(self.0.limits.acquire_timeout, &mut ended).await
+        };
+        let ended = match in_time {
+            Ok(ended) => ended,
+            Err(_) if !is_taken.swap(true, Ordering::AcqRel) => {
+                return Err(sqlx::Error::PoolTimedOut);
+            }
+            // It runs, within the timeout of its statements.
+            Err(_) => ended.await,
+        };
+        ended.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     /// Waits until everything that has been written so far is durable. Fails if its

@@ -6,7 +6,7 @@
 use sqlx::Row;
 
 use crate::{
-    database::{Check, Transaction},
+    database::{Check, QueueStatements, Transaction},
     domain::{Change, DestinationId, Relay, RelayError, RelayLease, StreamId, StreamState, Time},
     error::Result,
     repositories::projects::{events, rows::take_revision},
@@ -84,7 +84,7 @@ pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<R
 }
 
 /// Inserts a new relay.
-pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
+pub(crate) async fn insert(tx: &mut impl QueueStatements, relay: &Relay) -> Result<()> {
     queue!(
         tx,
         "insert into relays
@@ -108,7 +108,7 @@ pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
 }
 
 /// Writes the mutable columns of a relay whose project is locked.
-pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
+pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
     queue!(
         tx,

@@ -2,7 +2,7 @@
 
 use super::rows::{insert, load, load_all, record, store};
 use crate::{
-    database::{Check, Transaction},
+    database::{Check, QueueStatements, Transaction},
     domain::{DestinationId, Relay, Stream, StreamId, StreamState, Time},
     error::Result,
 };
@@ -91,7 +91,11 @@ async fn change_all(
 }
 
 /// Restarts the silence timeout: the time without media does not count.
-pub(crate) async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
+pub(crate) async fn reset_silence(
+    tx: &mut impl QueueStatements,
+    id: StreamId,
+    now: Time,
+) -> Result<()> {
     queue!(
         tx,
         "update relays

@@ -1,9 +1,9 @@
 //! The connections that have published.
 
 use crate::{
-    database::{Batch, Check, Database, DeletedBatch, Transaction},
+    database::{Batch, Check, Database, DeletedBatch, QueueStatements},
     domain::{ProjectId, Publisher, Time},
-    error::Result,
+    error::{Error, Result},
 };
 
 /// The history of a connection in a project.
@@ -31,7 +31,7 @@ impl ConnectionHistory {
 
 /// Inserts a connection that publishes to a project for the first time.
 pub(super) async fn insert(
-    tx: &mut Transaction,
+    tx: &mut impl QueueStatements,
     publisher: &Publisher,
     project_id: ProjectId,
     now: Time,
@@ -47,14 +47,14 @@ pub(super) async fn insert(
             project_id,
             now
         ],
-        Check::default()
+        Check::is_unique(|| Error::ConcurrentChange)
     )
 }
 
 /// Records the end of a connection, whether or not it holds a stream. It cannot publish
 /// again.
 pub(super) async fn record_end(
-    tx: &mut Transaction,
+    tx: &mut impl QueueStatements,
     publisher: &Publisher,
     project_id: ProjectId,
     now: Time,

@@ -93,7 +93,7 @@ impl Refusals {
             }
             Engine::Sqlite(_) => {
                 self.database
-                    .transaction(|mut tx| {
+                    .queued_transaction(|mut tx| {
                         let prefix = &prefix;
                         async move {
                             queue!(

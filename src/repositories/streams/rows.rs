@@ -1,7 +1,7 @@
 use sqlx::Row;
 
 use crate::{
-    database::{Check, Transaction},
+    database::{Check, QueueStatements, Transaction},
     domain::{
         Change, EndReason, ProjectId, Publisher, ReconnectWindow, SealedPlayUrl, Stream, StreamId,
         StreamStats, Time,
@@ -187,7 +187,7 @@ pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Stream> {
 }
 
 /// Inserts a stream that has just begun.
-pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> {
+pub(crate) async fn insert(tx: &mut impl QueueStatements, stream: &Stream) -> Result<()> {
     queue!(
         tx,
         "insert into streams
@@ -217,7 +217,7 @@ pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> 
 }
 
 /// Writes the mutable columns of a stream whose project is locked.
-pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
+pub(crate) async fn store(tx: &mut impl QueueStatements, stream: &Stream) -> Result<()> {
     let stats = stream.stats.as_ref();
     queue!(
         tx,
@@ -260,7 +260,7 @@ pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
 
 /// Stores the play URL of a stream's newest connection.
 pub(crate) async fn store_play_url(
-    tx: &mut Transaction,
+    tx: &mut impl QueueStatements,
     id: StreamId,
     play_url: Option<&SealedPlayUrl>,
 ) -> Result<()> {
