@@ -7,9 +7,8 @@
 //! of arguments, and each can have a [`Check`] of its answer, so that it fails as it would alone.
 //!
 //! With 64 callers, a server without optimisation created 1.9 times as many projects, and switched
-//! threads 4 times a project instead of 14. It began and ended 2.0 times as many publishes, whose
-//! savepoints and events save trips. `SLUICE_BENCH_BASELINE=… cargo bench --bench sqlite_writes`
-//! compares two programs in turn.
+//! threads 4 times a project instead of 14. `SLUICE_BENCH_BASELINE=… tests/run bench --bench load --
+//! sqlite` compares two programs in turn.
 //!
 //! sqlx runs statements of SQLite nowhere else: a read is one trip, which cannot be saved.
 

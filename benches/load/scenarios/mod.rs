@@ -42,8 +42,12 @@ impl Users {
     }
 }
 
-/// The number of users.
+/// The scenarios of many users.
+const MANY_USERS: [&str; 4] = ["syncs", "dashboards", "destinations", "overload"];
+
+/// The number of users of these scenarios, and of the others.
 const USER_COUNT: usize = 1000;
+const FEW_USER_COUNT: usize = 100;
 
 /// The default cost of bcrypt.
 const BCRYPT_COST: u32 = 10;
@@ -69,11 +73,21 @@ impl<'a> Scenarios<'a> {
 
     /// Runs the scenarios and prints the table.
     pub async fn run(self) -> anyhow::Result<()> {
+        print_head();
+        if self.wants("sqlite") {
+            self.sqlite().await?;
+        }
+        if self.named == ["sqlite"] {
+            return Ok(());
+        }
+        let count = match MANY_USERS.iter().any(|name| self.wants(name)) {
+            true => USER_COUNT,
+            false => FEW_USER_COUNT,
+        };
         let mut users = Users(Vec::new());
         for seeding in (self.bench).serve_all(Storage::Postgres, &[("SLUICE_BCRYPT_COST", "4")])? {
-            users.0.push(accounts(&seeding, "user", USER_COUNT).await?);
+            users.0.push(accounts(&seeding, "user", count).await?);
         }
-        print_head();
         if self.wants("layers") {
             self.layers(users.ours()).await?;
         }
@@ -97,9 +111,6 @@ impl<'a> Scenarios<'a> {
         }
         if self.wants("destinations") {
             self.destinations(&users).await?;
-        }
-        if self.wants("sqlite") {
-            self.sqlite().await?;
         }
         if self.wants("sign-ins") {
             self.sign_ins(users.ours()).await?;
