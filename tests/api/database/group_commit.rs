@@ -286,7 +286,9 @@ async fn a_begin_and_an_end_of_a_publish_read_once_and_write_in_one_trip() {
     let ended = named(end(stream), "one-end");
     media.stream.end_publish(ended).await.unwrap();
 
-    let trips = trips_of(&program, "one-begin").await;
+    let mut trips = trips_of(&program, "one-begin").await;
+    // The last report of the media server is written again after 30 seconds.
+    trips.retain(|trip| !trip.contains("insert into nodes"));
     assert_eq!(trips.len(), 2, "{trips:?}");
     let writes = [
         "insert into publishes",
