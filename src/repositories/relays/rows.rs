@@ -6,7 +6,7 @@
 use sqlx::Row;
 
 use crate::{
-    database::Transaction,
+    database::{Check, QueueStatements, Transaction},
     domain::{Change, DestinationId, Relay, RelayError, RelayLease, StreamId, StreamState, Time},
     error::Result,
     repositories::projects::{events, rows::take_revision},
@@ -84,8 +84,8 @@ pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<R
 }
 
 /// Inserts a new relay.
-pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
-    execute!(
+pub(crate) async fn insert(tx: &mut impl QueueStatements, relay: &Relay) -> Result<()> {
+    queue!(
         tx,
         "insert into relays
              (stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
@@ -102,14 +102,15 @@ pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
             relay.bytes_sent,
             relay.bitrate_bps,
             relay.update_time
-        ]
+        ],
+        Check::default()
     )
 }
 
 /// Writes the mutable columns of a relay whose project is locked.
-pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
+pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
-    execute!(
+    queue!(
         tx,
         "update relays
          set wanted = $3, state = $4, attempt = $5, ready_time = $6,
@@ -138,7 +139,8 @@ pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
             lease.and_then(|lease| lease.broadcast_time),
             lease.map(|lease| lease.silent_since),
             relay.update_time
-        ]
+        ],
+        Check::default()
     )
 }
 

@@ -1,4 +1,7 @@
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -14,16 +17,7 @@ impl FullDisk {
         let disk = Self {
             directory: TempDir::new().unwrap(),
         };
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/harness/full_disk.c");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-o"])
-            .arg(disk.library())
-            .args([source, "-ldl"])
-            .output()
-            .await
-            .unwrap();
-        let messages = String::from_utf8_lossy(&compiled.stderr);
-        assert!(compiled.status.success(), "{messages}");
+        compile("full_disk.c", &disk.library()).await;
         disk
     }
 
@@ -51,4 +45,19 @@ impl FullDisk {
     fn marker(&self) -> PathBuf {
         self.directory.path().join("full")
     }
+}
+
+/// Compiles a file of this directory as a library that a process loads with `LD_PRELOAD`.
+pub(super) async fn compile(source: &str, library: &Path) {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/harness");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(library)
+        .arg(Path::new(directory).join(source))
+        .arg("-ldl")
+        .output()
+        .await
+        .unwrap();
+    let messages = String::from_utf8_lossy(&compiled.stderr);
+    assert!(compiled.status.success(), "{messages}");
 }

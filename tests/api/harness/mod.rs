@@ -27,6 +27,7 @@ mod skewed_clock;
 mod time_limit;
 mod tools;
 mod unprivileged;
+mod volatile_disk;
 mod watcher;
 
 pub use background_calls::BackgroundCalls;
@@ -60,4 +61,5 @@ pub use server::{TestServer, config, settings};
 pub use skewed_clock::SkewedClock;
 pub use time_limit::TimeLimit;
 pub use tools::tool;
+pub use volatile_disk::VolatileDisk;
 pub use watcher::Watcher;
