@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::future::try_join_all;
 use h2::client::{self, SendRequest};
 use hdrhistogram::Histogram;
@@ -23,8 +23,34 @@ use tonic_types::StatusExt;
 #[derive(Clone)]
 pub struct Call {
     head: Request<()>,
-    body: Bytes,
+    body: Body,
+    measured: Measured,
 }
+
+/// The body of a call.
+#[derive(Clone)]
+enum Body {
+    /// Always the same.
+    Fixed(Bytes),
+    /// Made from the response to the user's previous call.
+    Made(Arc<MakeBody>),
+}
+
+type MakeBody = dyn Fn(&[u8]) -> Bytes + Send + Sync;
+
+/// What of a successful call is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Measured {
+    /// The call.
+    Call,
+    /// Nothing: it belongs to a sequence, or is preparation.
+    Nothing,
+    /// The sequence of the uncounted calls before it and this one, as one.
+    Sequence,
+}
+
+/// The length of the flag and the length before a message of gRPC.
+const FRAME_HEAD: usize = 5;
 
 /// The granularity of paced calls.
 const PACE_TICK: Duration = Duration::from_millis(10);
@@ -68,13 +94,42 @@ impl Call {
         if let Some(token) = token {
             head = head.header("authorization", format!("Bearer {token}"));
         }
-        let mut body = BytesMut::new();
-        body.put_u8(0);
-        body.put_u32(message.encoded_len() as u32);
-        message.encode(&mut body).expect("a buffer that grows");
         Self {
             head: head.body(()).expect("a well-formed request"),
-            body: body.freeze(),
+            body: Body::Fixed(framed(message)),
+            measured: Measured::Call,
+        }
+    }
+
+    /// A call whose message is made from the response to the user's previous call.
+    pub fn made<P, M>(rpc: &str, token: &str, make: impl Fn(P) -> M + Send + Sync + 'static) -> Self
+    where
+        P: Message + Default,
+        M: Message + Default,
+    {
+        let made = move |previous: &[u8]| {
+            // The first call has no previous response, and the last one of a cycle another type.
+            framed(&make(P::decode(previous).unwrap_or_default()))
+        };
+        Self {
+            body: Body::Made(Arc::new(made)),
+            ..Self::new(rpc, Some(token), &M::default())
+        }
+    }
+
+    /// The same call, but it does not count unless it fails.
+    pub fn uncounted(self) -> Self {
+        Self {
+            measured: Measured::Nothing,
+            ..self
+        }
+    }
+
+    /// The same call as the end of a sequence, which counts as one call.
+    pub fn ends_sequence(self) -> Self {
+        Self {
+            measured: Measured::Sequence,
+            ..self
         }
     }
 
@@ -84,6 +139,15 @@ impl Call {
         self.head.headers_mut().insert(name, value);
         self
     }
+}
+
+/// A message in the framing of gRPC.
+fn framed(message: &impl Message) -> Bytes {
+    let mut body = BytesMut::new();
+    body.put_u8(0);
+    body.put_u32(message.encoded_len() as u32);
+    message.encode(&mut body).expect("a buffer that grows");
+    body.freeze()
 }
 
 impl Outcome {
@@ -215,8 +279,14 @@ impl Caller {
     async fn run(self, number: usize) -> anyhow::Result<()> {
         let (from, until) = self.measured;
         let mut due = self.begun + self.pace.unwrap_or_default().mul_f64(spread(number));
+        let is_sequence = |call: &Call| call.measured != Measured::Call;
         // Users start at different calls, so that they do not all write at once.
-        for call in self.user.iter().cycle().skip(number % self.user.len()) {
+        let first = match self.user.iter().any(is_sequence) {
+            true => 0,
+            false => number % self.user.len(),
+        };
+        let (mut previous, mut sequence_begun) = (Bytes::new(), None);
+        for call in self.user.iter().cycle().skip(first) {
             if self.pace.is_some() {
                 sleep_until(on_the_tick(due, self.begun).into()).await;
             }
@@ -224,12 +294,24 @@ impl Caller {
             if begun >= until {
                 break;
             }
-            let answered = answer(&self.sender, call).await?;
+            let mut answered = answer(&self.sender, call, &previous).await?;
             let ended = Instant::now();
+            previous = std::mem::take(&mut answered.message);
+            let since = match call.measured {
+                Measured::Call => Some(begun),
+                Measured::Nothing => {
+                    sequence_begun.get_or_insert(begun);
+                    None
+                }
+                Measured::Sequence => Some(sequence_begun.take().unwrap_or(begun)),
+            };
+            let since = since.or((answered.code != Code::Ok).then_some(begun));
             // By the end only: otherwise slow calls at both ends would be missed.
-            if (from..=until).contains(&ended) {
+            if let Some(since) = since
+                && (from..=until).contains(&ended)
+            {
                 let mut part = self.part.lock().expect("no thread panicked");
-                part.count(answered.code, ended - begun);
+                part.count(answered.code, ended - since);
             }
             // A late user catches up, so that the offered load stays as intended.
             due += self.pace.unwrap_or_default();
@@ -255,9 +337,11 @@ fn spread(number: usize) -> f64 {
     (number as f64 * 0.618_034).fract()
 }
 
-/// The status of a call.
+/// The result of a call.
 struct CallStatus {
     code: Code,
+    /// The message of a response.
+    message: Bytes,
     /// The headers or trailers with the status.
     headers: HeaderMap,
 }
@@ -266,7 +350,11 @@ impl CallStatus {
     /// The status in these headers, if any.
     fn of(headers: HeaderMap) -> Option<Self> {
         let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
-        Some(Self { code, headers })
+        Some(Self {
+            code,
+            message: Bytes::new(),
+            headers,
+        })
     }
 
     /// The retry delay of a refusal.
@@ -279,19 +367,35 @@ impl CallStatus {
     }
 }
 
-/// Makes a call and reads the whole response.
-async fn answer(sender: &SendRequest<Bytes>, call: &Call) -> anyhow::Result<CallStatus> {
+/// Makes a call after one with this response, and reads the whole response.
+async fn answer(
+    sender: &SendRequest<Bytes>,
+    call: &Call,
+    previous: &[u8],
+) -> anyhow::Result<CallStatus> {
     let mut sender = sender.clone().ready().await?;
     let (answer, mut body) = sender.send_request(call.head.clone(), false)?;
-    body.send_data(call.body.clone(), true)?;
+    let (message, keeps_response) = match &call.body {
+        Body::Fixed(message) => (message.clone(), call.measured != Measured::Call),
+        Body::Made(make) => (make(previous), true),
+    };
+    body.send_data(message, true)?;
     let (head, mut body) = answer.await?.into_parts();
     if head.headers.contains_key("grpc-status") {
         return CallStatus::of(head.headers).context("a status");
     }
+    let mut response = BytesMut::new();
     while let Some(data) = body.data().await {
-        let length = data?.len();
-        body.flow_control().release_capacity(length)?;
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        if keeps_response {
+            response.extend_from_slice(&data);
+        }
     }
     let trailers = body.trailers().await?.context("an answer has trailers")?;
-    CallStatus::of(trailers).context("trailers have a status")
+    let mut status = CallStatus::of(trailers).context("trailers have a status")?;
+    // After the flag and the length of the frame.
+    response.advance(response.len().min(FRAME_HEAD));
+    status.message = response.freeze();
+    Ok(status)
 }

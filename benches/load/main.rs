@@ -4,17 +4,24 @@
 //! of a durable PostgreSQL, and its callers on the same machine. It compares the server
 //! with minimal servers, `pgbench` with the same SQL, and plain bcrypt. Each comparison
 //! interleaves its rounds within one run and prints the median round. Arguments after `--`
-//! select scenarios. `SLUICE_BENCH_SECONDS` is the duration of a round (5), and
-//! `SLUICE_BENCH_ROUNDS` the number of rounds (3).
+//! select scenarios. `SLUICE_BENCH_SECONDS` is the duration of a round (3), and
+//! `SLUICE_BENCH_ROUNDS` the number of rounds (5).
+//!
+//! `SLUICE_BENCH_BASELINE` names another `sluice` to compare with, for example of an earlier
+//! commit. Its rounds alternate with those of this build, on a database of its own, and the medians
+//! of the ratios are printed.
 
 mod attacks;
 mod bare;
 mod caller;
+mod comparison;
 mod figures;
 mod layered;
 mod machine;
+mod media_servers;
 mod scenarios;
 mod servers;
+mod statements;
 mod users;
 
 use std::env;

@@ -28,6 +28,8 @@ pub struct Account {
     pub user_id: String,
     pub token: String,
     pub project_ids: Vec<String>,
+    /// The stream keys of the projects.
+    pub stream_keys: Vec<String>,
     destination_id: String,
 }
 
@@ -65,11 +67,12 @@ async fn account(channel: Channel, email: String) -> anyhow::Result<Account> {
         .into_inner();
     let token = answer.tokens.context("tokens")?.access_token;
     let mut projects = ProjectServiceClient::new(channel);
-    let mut project_ids = Vec::new();
+    let (mut project_ids, mut stream_keys) = (Vec::new(), Vec::new());
     for _ in 0..PROJECTS_PER_USER {
         let created = projects.create_project(authorized(new_project(), &token)?);
-        let project = created.await?.into_inner().project;
-        project_ids.push(project.context("a project")?.id);
+        let created = created.await?.into_inner();
+        project_ids.push(created.project.context("a project")?.id);
+        stream_keys.push(created.stream_key);
     }
     let destination = pb::CreateDestinationRequest {
         project_id: project_ids[0].clone(),
@@ -85,11 +88,13 @@ async fn account(channel: Channel, email: String) -> anyhow::Result<Account> {
         user_id: answer.user.context("a user")?.id,
         token,
         project_ids,
+        stream_keys,
         destination_id: destination.context("a destination")?.id,
     })
 }
 
-fn authorized<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
+/// A request with a token.
+pub fn authorized<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
     let mut request = Request::new(message);
     let bearer = format!("Bearer {token}").parse()?;
     request.metadata_mut().insert("authorization", bearer);
@@ -99,6 +104,17 @@ fn authorized<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
 fn new_project() -> pb::CreateProjectRequest {
     pb::CreateProjectRequest {
         display_name: "Show".to_owned(),
+        // A stream ends with its publisher.
+        reconnect_window: Some(prost_types::Duration::default()),
+        ..Default::default()
+    }
+}
+
+/// Asks for the relays of the stream in a list.
+fn relays_of(streams: pb::ListStreamsResponse) -> pb::ListRelaysRequest {
+    let stream = streams.streams.into_iter().next();
+    pb::ListRelaysRequest {
+        stream_id: stream.map(|stream| stream.id).unwrap_or_default(),
         ..Default::default()
     }
 }
@@ -132,8 +148,8 @@ impl Account {
         vec![self.call("ProjectService/CreateProject", &new_project())]
     }
 
-    /// Nine reads, then one write.
-    pub fn dashboard(&self) -> User {
+    /// Nine reads, then one write: a change of the project or of its destination.
+    pub fn dashboard(&self, changes_destination: bool) -> User {
         let mut calls = self.reader();
         calls.extend(self.reader());
         for _ in 0..2 {
@@ -148,13 +164,16 @@ impl Account {
             display_name: Some("Renamed".to_owned()),
             ..Default::default()
         };
-        calls.push(self.call("ProjectService/UpdateProject", &rename));
+        calls.push(match changes_destination {
+            true => self.rename_destination(),
+            false => self.call("ProjectService/UpdateProject", &rename),
+        });
         calls
     }
 
-    /// Reads one project after another with all that belongs to it.
+    /// Reads the project that has a destination, with all that belongs to it.
     pub fn viewer(&self) -> User {
-        let projects = self.project_ids.iter();
+        let projects = self.project_ids[..1].iter();
         let full = projects.map(|id| pb::GetProjectRequest {
             project_id: id.clone(),
             view: pb::ProjectView::Full.into(),
@@ -163,9 +182,10 @@ impl Account {
             .collect()
     }
 
-    /// Reads the same with three calls for each project.
+    /// Reads the same with one call for each part: the project, its destinations, its newest
+    /// stream, and the relays of that. Together they count as one.
     pub fn separate_viewer(&self) -> User {
-        let calls = self.project_ids.iter().flat_map(|id| {
+        let calls = self.project_ids[..1].iter().flat_map(|id| {
             let destinations = pb::ListDestinationsRequest {
                 project_id: id.clone(),
                 ..Default::default()
@@ -175,10 +195,13 @@ impl Account {
                 page_size: 1,
                 ..Default::default()
             };
+            let relays = Call::made("sluice.v1.StreamService/ListRelays", &self.token, relays_of);
             [
-                self.get_project(id),
-                self.call("ProjectService/ListDestinations", &destinations),
-                self.call("StreamService/ListStreams", &streams),
+                self.get_project(id).uncounted(),
+                self.call("ProjectService/ListDestinations", &destinations)
+                    .uncounted(),
+                self.call("StreamService/ListStreams", &streams).uncounted(),
+                relays.ends_sequence(),
             ]
         });
         calls.collect()
@@ -190,15 +213,19 @@ impl Account {
             project_id: self.project_ids[0].clone(),
             ..Default::default()
         };
+        vec![
+            self.call("ProjectService/ListDestinations", &list),
+            self.rename_destination(),
+        ]
+    }
+
+    fn rename_destination(&self) -> Call {
         let rename = pb::UpdateDestinationRequest {
             destination_id: self.destination_id.clone(),
             display_name: Some("Renamed".to_owned()),
             ..Default::default()
         };
-        vec![
-            self.call("ProjectService/ListDestinations", &list),
-            self.call("ProjectService/UpdateDestination", &rename),
-        ]
+        self.call("ProjectService/UpdateDestination", &rename)
     }
 
     /// Signs in, from an address of its own: each has a share of the password queue.

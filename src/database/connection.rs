@@ -201,13 +201,11 @@ impl<DB: Dialect> Connection<DB>
 where
     for<'r> &'r mut DB::Connection: Executor<'r, Database = DB>,
 {
-    /// Queues a statement whose answer matters only to its check: see [`QueuedStatement`].
-    pub(crate) fn queue(&mut self, sql: &'static str, check: Check) -> QueuedStatement<'_, DB> {
-        self.script.push(sql, check);
-        QueuedStatement {
-            connection: self,
-            bound: Ok(()),
-        }
+    /// Replaces the statements of callers that wait, after the control statements that wait.
+    pub(super) fn set_script(&mut self, script: Script<DB>) {
+        let opening = self.script.take_opening();
+        self.script = script;
+        self.script.open_with(&opening);
     }
 
     /// Runs the statements of callers that wait.
@@ -252,11 +250,37 @@ where
     }
 }
 
-/// A statement whose arguments are being bound. SQLite runs it with the next statement that has
-/// an answer, or before the commit; PostgreSQL at once.
+/// The statements of a transaction whose answers matter only to their checks.
+pub enum StatementQueue<'q, DB: Dialect> {
+    /// SQLite runs them with the next statement that has an answer, or before the commit;
+    /// PostgreSQL at once.
+    Connection(&'q mut Connection<DB>),
+    /// They run at the commit.
+    Script(&'q mut Script<DB>),
+}
+
+impl<'q, DB: Dialect> StatementQueue<'q, DB> {
+    /// Queues a statement.
+    pub(crate) fn push(mut self, sql: &'static str, check: Check) -> QueuedStatement<'q, DB> {
+        self.script().push(sql, check);
+        QueuedStatement {
+            queue: self,
+            bound: Ok(()),
+        }
+    }
+
+    fn script(&mut self) -> &mut Script<DB> {
+        match self {
+            Self::Connection(connection) => &mut connection.script,
+            Self::Script(script) => script,
+        }
+    }
+}
+
+/// A queued statement whose arguments are being bound.
 #[must_use = "it must be submitted"]
-pub struct QueuedStatement<'c, DB: Dialect> {
-    connection: &'c mut Connection<DB>,
+pub struct QueuedStatement<'q, DB: Dialect> {
+    queue: StatementQueue<'q, DB>,
     bound: Result<(), BoxDynError>,
 }
 
@@ -271,7 +295,7 @@ where
         T: Encode<'t, DB> + Type<DB>,
     {
         if self.bound.is_ok() {
-            self.bound = self.connection.script.bind(value);
+            self.bound = self.queue.script().bind(value);
         }
         self
     }
@@ -279,9 +303,13 @@ where
     /// Leaves the statement in the queue, or runs it.
     pub(crate) async fn submit(self) -> Result<(), sqlx::Error> {
         self.bound.map_err(sqlx::Error::Encode)?;
-        match DB::QUEUES_STATEMENTS {
-            true => Ok(()),
-            false => self.connection.run_script().await,
+        match self.queue {
+            StatementQueue::Connection(connection)
+                if !DB::QUEUES_STATEMENTS || connection.script.is_long() =>
+            {
+                connection.run_script().await
+            }
+            _ => Ok(()),
         }
     }
 }

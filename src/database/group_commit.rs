@@ -2,6 +2,10 @@
 
 use std::{
     io::{self, ErrorKind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,11 +15,13 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
+use tracing::{Instrument, Span};
 
 use super::{
     connection::{Connection, ConnectionState},
     errors::is_disk_full,
-    pool::PoolLimits,
+    pool::{PoolLimits, WaitingGuard},
+    script::Script,
     sqlite_file::SqliteFile,
     write_lease::{CommitWaiter, ReturnedLease, WriteLease},
 };
@@ -33,10 +39,25 @@ const MAX_GROUP_AGE: Duration = Duration::from_millis(10);
 pub(super) enum Command {
     /// Leases the connection.
     Lease(oneshot::Sender<Result<WriteLease, sqlx::Error>>),
+    /// Runs a whole transaction.
+    Run(Box<QueuedRun>),
     /// Waits for the commit of the open group.
     WaitForCommit(CommitWaiter),
     /// Commits and closes the connection.
     Close(oneshot::Sender<()>),
+}
+
+/// A whole transaction to run.
+pub(super) struct QueuedRun {
+    /// Its statements.
+    pub script: Script<Sqlite>,
+    /// Set by whoever is first: the caller that gives up or goes away, or the task that runs it.
+    pub is_taken: Arc<AtomicBool>,
+    /// Until it is taken.
+    pub waiting: WaitingGuard<Arc<AtomicUsize>>,
+    /// What the statements are logged with.
+    pub span: Span,
+    pub waiter: CommitWaiter,
 }
 
 /// The task that owns the connection.
@@ -89,6 +110,7 @@ impl WriterTask {
             match command {
                 Some(Command::Lease(caller)) if caller.is_closed() => {}
                 Some(Command::Lease(caller)) => self.lease(caller).await,
+                Some(Command::Run(run)) => self.run_queued(*run).await,
                 Some(Command::WaitForCommit(waiter)) => match &mut self.group {
                     Some(group) => group.waiters.push(waiter),
                     None => drop(waiter.send(Ok(()))),
@@ -105,12 +127,7 @@ impl WriterTask {
 
     /// Leases the connection to a caller and waits until it is returned.
     async fn lease(&mut self, caller: oneshot::Sender<Result<WriteLease, sqlx::Error>>) {
-        let is_full = |group: &Group| {
-            group.waiters.len() >= MAX_GROUP_SIZE || group.begun_at.elapsed() >= MAX_GROUP_AGE
-        };
-        if self.group.as_ref().is_some_and(is_full) {
-            self.commit().await;
-        }
+        self.commit_full_group().await;
         let connection = match self.begin().await {
             Ok(connection) => connection,
             Err(error) => return drop(caller.send(Err(error))),
@@ -122,6 +139,50 @@ impl WriterTask {
         match returned.await {
             Ok(returned) => self.end(returned).await,
             Err(_) => self.fail(&sqlx::Error::WorkerCrashed, None),
+        }
+    }
+
+    /// Runs a whole transaction, unless its caller has given up. It needs no lease, whose way to
+    /// the caller and back would take longer than its statements.
+    async fn run_queued(&mut self, run: QueuedRun) {
+        if run.is_taken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        drop(run.waiting);
+        self.commit_full_group().await;
+        let mut connection = match self.begin().await {
+            Ok(connection) => connection,
+            Err(error) => return drop(run.waiter.send(Err(error))),
+        };
+        connection.set_script(run.script);
+        match connection.run_queued().instrument(run.span).await {
+            Ok(()) => {
+                let waiter = Some(run.waiter);
+                self.end(ReturnedLease {
+                    connection,
+                    commit: true,
+                    waiter,
+                })
+                .await;
+            }
+            Err(error) => {
+                self.end(ReturnedLease {
+                    connection,
+                    commit: false,
+                    waiter: None,
+                })
+                .await;
+                let _ = run.waiter.send(Err(error));
+            }
+        }
+    }
+
+    async fn commit_full_group(&mut self) {
+        let is_full = |group: &Group| {
+            group.waiters.len() >= MAX_GROUP_SIZE || group.begun_at.elapsed() >= MAX_GROUP_AGE
+        };
+        if self.group.as_ref().is_some_and(is_full) {
+            self.commit().await;
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     options::{DatabaseOptions, Target},
     pool::{Pool, PoolLimits, PoolState},
     sqlite_writer::SqliteWriter,
-    transaction::{SqliteTransaction, Transaction},
+    transaction::{QueuedTransaction, QueuedWrite, SqliteTransaction, Transaction},
 };
 use crate::{
     backoff::Backoff,
@@ -120,21 +120,49 @@ impl Database {
                 Ok(transaction) => run(transaction).await,
                 Err(error) => Err(error),
             };
-            match done {
-                Err(Error::LostRace(cause)) if retries < MAX_RETRIES => {
-                    tracing::debug!(%cause, retries, "retrying a transaction");
-                    retries += 1;
-                    sleep(RETRY_BACKOFF.delay(retries)).await;
-                }
-                Err(Error::LostRace(_)) => return Err(Error::ConcurrentChange),
-                Err(error @ Error::DatabaseUnavailable(_)) => return Err(error),
-                Err(refusal) => {
-                    // It may depend on writes of others that are not committed yet.
-                    self.wait_for_commit().await?;
-                    return Err(refusal);
-                }
-                done => return done,
+            if let Some(done) = self.settle(done, &mut retries).await {
+                return done;
             }
+        }
+    }
+
+    /// The same for a transaction of queued statements only, which on SQLite is one trip.
+    pub(crate) async fn queued_transaction<T, F>(
+        &self,
+        run: impl Fn(QueuedTransaction) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut retries = 0;
+        loop {
+            let done = match self.begin_queued().await {
+                Ok(transaction) => run(transaction).await,
+                Err(error) => Err(error),
+            };
+            if let Some(done) = self.settle(done, &mut retries).await {
+                return done;
+            }
+        }
+    }
+
+    /// The result of a transaction; `None`, after a delay, if it is to run again.
+    async fn settle<T>(&self, done: Result<T>, retries: &mut u32) -> Option<Result<T>> {
+        match done {
+            Err(Error::LostRace(cause)) if *retries < MAX_RETRIES => {
+                tracing::debug!(%cause, retries, "retrying a transaction");
+                *retries += 1;
+                sleep(RETRY_BACKOFF.delay(*retries)).await;
+                None
+            }
+            Err(Error::LostRace(_)) => Some(Err(Error::ConcurrentChange)),
+            Err(error @ Error::DatabaseUnavailable(_)) => Some(Err(error)),
+            // It may depend on writes of others that are not committed yet.
+            Err(refusal) => Some(match self.wait_for_commit().await {
+                Ok(()) => Err(refusal),
+                Err(error) => Err(error),
+            }),
+            done => Some(done),
         }
     }
 
@@ -145,6 +173,14 @@ impl Database {
             Pools::Sqlite { writer, .. } => {
                 Engine::Sqlite(SqliteTransaction::Write(writer.acquire().await?))
             }
+        })
+    }
+
+    /// Begins a transaction of queued statements only.
+    async fn begin_queued(&self) -> Result<QueuedTransaction> {
+        Ok(match &self.pools {
+            Pools::Postgres { writer, .. } => Engine::Postgres(writer.begin("begin").await?),
+            Pools::Sqlite { writer, .. } => Engine::Sqlite(QueuedWrite::new(writer.clone())),
         })
     }
 
@@ -181,6 +217,18 @@ impl Database {
 
     /// Commits the change of a project and notifies its watchers.
     pub(crate) async fn commit_change(&self, tx: Transaction, project_id: ProjectId) -> Result<()> {
+        let notifications = self.change_notifications.clone();
+        tx.commit_then(move || notifications.notify(project_id))
+            .await
+    }
+
+    /// Commits the change of a project in a transaction of queued statements, and notifies its
+    /// watchers.
+    pub(crate) async fn commit_queued_change(
+        &self,
+        tx: QueuedTransaction,
+        project_id: ProjectId,
+    ) -> Result<()> {
         let notifications = self.change_notifications.clone();
         tx.commit_then(move || notifications.notify(project_id))
             .await

@@ -67,5 +67,6 @@ pub use requester::Requester;
 pub use schema::SchemaState;
 pub use script::Check;
 pub use server_lock::{ServerLock, ServerLockError};
-pub use transaction::Transaction;
+pub(crate) use transaction::QueueStatements;
+pub use transaction::{QueuedTransaction, Transaction};
 pub use unusable::UnusableDatabase;

@@ -328,16 +328,16 @@ impl<DB: Dialect> fmt::Debug for Pool<DB> {
 }
 
 /// Counts a call while it waits.
-pub(super) struct WaitingGuard<'a>(&'a AtomicUsize);
+pub(super) struct WaitingGuard<C: Deref<Target = AtomicUsize>>(C);
 
-impl<'a> WaitingGuard<'a> {
-    pub(super) fn new(count: &'a AtomicUsize) -> Self {
+impl<C: Deref<Target = AtomicUsize>> WaitingGuard<C> {
+    pub(super) fn new(count: C) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for WaitingGuard<'_> {
+impl<C: Deref<Target = AtomicUsize>> Drop for WaitingGuard<C> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

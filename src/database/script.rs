@@ -7,9 +7,8 @@
 //! of arguments, and each can have a [`Check`] of its answer, so that it fails as it would alone.
 //!
 //! With 64 callers, a server without optimisation created 1.9 times as many projects, and switched
-//! threads 4 times a project instead of 14. It began and ended 2.0 times as many publishes, whose
-//! savepoints and events save trips. `SLUICE_BENCH_BASELINE=… cargo bench --bench sqlite_writes`
-//! compares two programs in turn.
+//! threads 4 times a project instead of 14. `SLUICE_BENCH_BASELINE=… tests/run bench --bench load --
+//! sqlite` compares two programs in turn.
 //!
 //! sqlx runs statements of SQLite nowhere else: a read is one trip, which cannot be saved.
 
@@ -19,6 +18,10 @@ use sqlx::{
 };
 
 use crate::error::Error;
+
+/// The arguments from which a script of a connection runs without waiting for more. SQLite takes
+/// 32,766 of them, and keeps a script prepared.
+const MAX_ARGUMENTS: usize = 1000;
 
 /// What the answer to a queued statement must be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,7 +86,7 @@ pub(super) fn refusal(error: Error) -> sqlx::Error {
 }
 
 /// The statements that wait: first those that control the transaction, then those of callers.
-pub(super) struct Script<DB: Database> {
+pub struct Script<DB: Database> {
     /// Control statements, which have no arguments and no answer.
     opening: Vec<&'static str>,
     sql: String,
@@ -138,6 +141,11 @@ impl<DB: Database> Script<DB> {
         self.checks.push(check);
     }
 
+    /// Whether so many arguments wait that the script should run before there are more.
+    pub fn is_long(&self) -> bool {
+        self.arguments.len() >= MAX_ARGUMENTS
+    }
+
     /// Adds the next argument of the last statement.
     pub fn bind<'t, T>(&mut self, value: T) -> Result<(), BoxDynError>
     where
@@ -187,7 +195,7 @@ fn push_renumbered(script: &mut String, sql: &str, bound: usize) {
 }
 
 /// A script as a query of sqlx, which is prepared once.
-pub(super) struct ScriptQuery<DB: Database> {
+pub struct ScriptQuery<DB: Database> {
     sql: SqlStr,
     arguments: Option<DB::Arguments>,
 }

@@ -9,6 +9,8 @@
 //! most of them. So a savepoint is made in the trip of the first statement, released in that of
 //! the next savepoint or by the commit, and statements without an answer share a trip (`script`).
 //!
+//! A transaction of queued statements only runs in one trip, in the task below, and needs no lease.
+//!
 //! One task owns the connection and leases it to one caller at a time, in the order of
 //! their requests. A lease that is dropped, wherever its caller stopped, returns the
 //! connection.
@@ -19,7 +21,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,11 +31,13 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tracing::Span;
 
 use super::{
     autocommit::Acquire,
-    group_commit::{Command, WriterTask},
+    group_commit::{Command, QueuedRun, WriterTask},
     pool::{PoolLimits, WaitingGuard},
+    script::Script,
     sqlite_file::SqliteFile,
     write_lease::WriteLease,
 };
@@ -47,7 +51,7 @@ struct WriterInner {
     connect_options: SqliteConnectOptions,
     file: SqliteFile,
     limits: PoolLimits,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     /// The commands to the task that owns the connection, once it is started.
     commands: OnceLock<mpsc::UnboundedSender<Command>>,
 }
@@ -59,7 +63,7 @@ impl SqliteWriter {
             file: SqliteFile::new(connect_options.get_filename()),
             connect_options,
             limits,
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
             commands: OnceLock::new(),
         }))
     }
@@ -84,6 +88,26 @@ impl SqliteWriter {
         self.0.waiting.load(Ordering::Relaxed)
     }
 
+    /// Hands a transaction of queued statements to the task that runs it.
+    pub(super) fn submit(&self, script: Script<Sqlite>) -> Result<SubmittedRun, sqlx::Error> {
+        let (waiter, ended) = oneshot::channel();
+        let is_taken = Arc::<AtomicBool>::default();
+        let run = QueuedRun {
+            script,
+            is_taken: Arc::clone(&is_taken),
+            waiting: WaitingGuard::new(Arc::clone(&self.0.waiting)),
+            span: Span::current(),
+            waiter,
+        };
+        let sent = self.commands().send(Command::Run(Box::new(run)));
+        sent.map_err(|_| sqlx::Error::PoolClosed)?;
+        Ok(SubmittedRun {
+            is_taken,
+            ended,
+            acquire_timeout: self.acquire_timeout(),
+        })
+    }
+
     /// Waits until everything that has been written so far is durable. Fails if its
     /// commit fails.
     pub(super) async fn wait_for_commit(&self) -> Result<(), sqlx::Error> {
@@ -97,7 +121,7 @@ impl SqliteWriter {
         let (responder, response) = oneshot::channel();
         let sent = self.commands().send(command(responder));
         sent.map_err(|_| sqlx::Error::PoolClosed)?;
-        let _waiting = WaitingGuard::new(&self.0.waiting);
+        let _waiting = WaitingGuard::new(&*self.0.waiting);
         let response = timeout(self.0.limits.acquire_timeout, response).await;
         let response = response.map_err(|_| sqlx::Error::PoolTimedOut)?;
         response.unwrap_or(Err(sqlx::Error::PoolClosed))
@@ -124,6 +148,43 @@ impl SqliteWriter {
     }
 }
 
+/// A transaction that runs, or waits for the connection.
+pub(super) struct SubmittedRun {
+    is_taken: Arc<AtomicBool>,
+    ended: oneshot::Receiver<Result<(), sqlx::Error>>,
+    acquire_timeout: Duration,
+}
+
+/// Dropping it gives up a transaction that has not begun to run.
+pub(super) struct RunGuard(Arc<AtomicBool>);
+
+impl Drop for RunGuard {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl SubmittedRun {
+    /// The guard of its caller.
+    pub(super) fn guard(&self) -> RunGuard {
+        RunGuard(Arc::clone(&self.is_taken))
+    }
+
+    /// Returns when everything that it wrote and read is durable. Fails, and has not run, if it
+    /// waits too long for the connection.
+    pub(super) async fn finish(mut self) -> Result<(), sqlx::Error> {
+        let ended = match timeout(self.acquire_timeout, &mut self.ended).await {
+            Ok(ended) => ended,
+            Err(_) if !self.is_taken.swap(true, Ordering::AcqRel) => {
+                return Err(sqlx::Error::PoolTimedOut);
+            }
+            // It runs, within the timeout of its statements.
+            Err(_) => self.ended.await,
+        };
+        ended.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    }
+}
+
 impl Acquire for SqliteWriter {
     type Dialect = Sqlite;
     type Guard = WriteLease;
@@ -134,5 +195,136 @@ impl Acquire for SqliteWriter {
 
     async fn release(lease: WriteLease, succeeded: bool) -> Result<(), sqlx::Error> {
         lease.end(succeeded).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sqlx_sqlite::{SqliteConnectOptions, SqliteJournalMode};
+    use tempfile::TempDir;
+
+    use super::{Acquire, Script, SqliteWriter, SubmittedRun};
+    use crate::{
+        database::{Check, pool::PoolLimits, write_lease::WriteLease},
+        error::Error,
+    };
+
+    struct Fixture {
+        writer: SqliteWriter,
+        _directory: TempDir,
+    }
+
+    impl Fixture {
+        async fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("test.db");
+            std::fs::File::create(&file).unwrap();
+            let options = SqliteConnectOptions::new()
+                .filename(file)
+                .journal_mode(SqliteJournalMode::Wal);
+            let limits = PoolLimits {
+                size: 1,
+                acquire_timeout: Duration::from_secs(60),
+                statement_timeout: Duration::from_secs(60),
+            };
+            let fixture = Self {
+                writer: SqliteWriter::new(options, limits),
+                _directory: directory,
+            };
+            let mut lease = fixture.lease().await;
+            lease.run("create table written (n integer)").await.unwrap();
+            lease.end(true).await.unwrap();
+            fixture
+        }
+
+        async fn lease(&self) -> WriteLease {
+            self.writer.acquire().await.unwrap()
+        }
+
+        /// A transaction that writes a number, and then fails if so wanted.
+        fn write(&self, number: i64, fails: bool) -> SubmittedRun {
+            let mut script = Script::default();
+            script.push("insert into written values ($1)", Check::default());
+            script.bind(number).unwrap();
+            if fails {
+                let refused = Check::returns_row(|| Error::ConcurrentChange);
+                script.push("select n from written where n = $1 + 1000", refused);
+                script.bind(number).unwrap();
+            }
+            self.writer.submit(script).unwrap()
+        }
+
+        async fn written(&self) -> Vec<i64> {
+            let mut lease = self.lease().await;
+            let numbers = sqlx::query_scalar("select n from written order by n");
+            let numbers = numbers.fetch_all(&mut *lease).await.unwrap();
+            lease.end(true).await.unwrap();
+            numbers
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_waits_too_long_has_not_run() {
+        let fixture = Fixture::new().await;
+        let lease = fixture.lease().await;
+        let mut run = fixture.write(1, false);
+        run.acquire_timeout = Duration::from_millis(1);
+        assert_eq!(fixture.writer.waiting(), 1);
+
+        let ended = run.finish().await;
+
+        assert!(matches!(ended, Err(sqlx::Error::PoolTimedOut)), "{ended:?}");
+        drop(lease);
+        assert_eq!(fixture.written().await, [0; 0]);
+        assert_eq!(fixture.writer.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_whose_caller_goes_away_before_it_begins_does_not_run() {
+        let fixture = Fixture::new().await;
+        let lease = fixture.lease().await;
+        let (given_up, kept) = (fixture.write(1, false), fixture.write(2, false));
+        let guard = kept.guard();
+
+        drop(given_up.guard());
+        drop(lease);
+
+        kept.finish().await.unwrap();
+        drop(guard);
+        let ended = given_up.finish().await;
+        assert!(
+            matches!(ended, Err(sqlx::Error::WorkerCrashed)),
+            "{ended:?}"
+        );
+        assert_eq!(fixture.written().await, [2]);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_fails_undoes_only_itself() {
+        let fixture = Fixture::new().await;
+        let lease = fixture.lease().await;
+        let runs = [false, true, false, true, true, false];
+        let runs = runs.into_iter().enumerate();
+        let runs = runs.map(|(number, fails)| fixture.write(number as i64, fails));
+        let runs: Vec<_> = runs.collect();
+
+        lease.end(false).await.unwrap();
+
+        let mut outcomes = Vec::new();
+        for run in runs {
+            outcomes.push(run.finish().await.map_err(Error::from));
+        }
+        let failed = outcomes.iter().map(|ended| match ended {
+            Ok(()) => false,
+            Err(Error::ConcurrentChange) => true,
+            Err(error) => panic!("{error:?}"),
+        });
+        assert_eq!(
+            failed.collect::<Vec<_>>(),
+            [false, true, false, true, true, false]
+        );
+        assert_eq!(fixture.written().await, [0, 2, 5]);
     }
 }

@@ -3,7 +3,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Check, Database, DeletedBatch, Transaction},
+    database::{Batch, Check, Database, DeletedBatch, QueueStatements},
     domain::{
         AuditContext, AuditEvent, AuditEventId, AuditFilter, CreateTimeRange, OperatorAuditEvent,
         Page, RequestOrigin, Time, UserId,
@@ -62,7 +62,7 @@ impl AuditLog {
         now: Time,
     ) -> Result<()> {
         self.database
-            .transaction(|mut tx| async move {
+            .queued_transaction(|mut tx| async move {
                 append(&mut tx, audit, reason, now).await?;
                 tx.commit(()).await
             })
@@ -167,13 +167,17 @@ impl AuditLog {
 }
 
 /// Records an action in its own transaction.
-pub(crate) async fn record(tx: &mut Transaction, audit: &AuditContext, now: Time) -> Result<()> {
+pub(crate) async fn record(
+    tx: &mut impl QueueStatements,
+    audit: &AuditContext,
+    now: Time,
+) -> Result<()> {
     append(tx, audit, RESULT_OK, now).await
 }
 
 /// Records a refused action, in the transaction of what the refusal changes.
 pub(crate) async fn append(
-    tx: &mut Transaction,
+    tx: &mut impl QueueStatements,
     audit: &AuditContext,
     result: &str,
     now: Time,

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Check, Database, DeletedBatch, Transaction},
+    database::{Batch, Check, Database, DeletedBatch, QueueStatements},
     domain::Time,
     error::{Error, Result},
 };
@@ -47,7 +47,7 @@ impl ChangeOptions {
     /// Stores the request with the resource that it changed, if it has an identity.
     pub(crate) async fn record(
         &self,
-        tx: &mut Transaction,
+        tx: &mut impl QueueStatements,
         resource_id: Uuid,
         now: Time,
     ) -> Result<()> {
@@ -111,7 +111,7 @@ impl IdempotencyKey {
     /// request is executed concurrently.
     pub(crate) async fn record(
         &self,
-        tx: &mut Transaction,
+        tx: &mut impl QueueStatements,
         resource_id: Uuid,
         now: Time,
     ) -> Result<()> {
@@ -121,7 +121,7 @@ impl IdempotencyKey {
     /// The same, with the sealed secret of the created resource if only the response has it.
     pub(crate) async fn record_with_secret(
         &self,
-        tx: &mut Transaction,
+        tx: &mut impl QueueStatements,
         resource_id: Uuid,
         secret_sealed: Option<&[u8]>,
         now: Time,

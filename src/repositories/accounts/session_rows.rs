@@ -1,6 +1,6 @@
 use super::revocations;
 use crate::{
-    database::{Check, Transaction},
+    database::{Check, QueueStatements, Transaction},
     domain::{AuditContext, RequestOrigin, Session, SessionId, Time, UserId},
     error::{Error, Result},
     repositories::sql::for_share,
@@ -94,7 +94,10 @@ pub(crate) async fn require_active(tx: &mut Transaction, audit: &AuditContext) -
 }
 
 /// The same for a transaction that will commit: it fails at the latest there.
-pub(crate) async fn queue_require_active(tx: &mut Transaction, audit: &AuditContext) -> Result<()> {
+pub(crate) async fn queue_require_active(
+    tx: &mut impl QueueStatements,
+    audit: &AuditContext,
+) -> Result<()> {
     let check = Check::returns_row(|| Error::AccessTokenInvalid);
     match (audit.session_id, audit.api_key_id) {
         (Some(session), _) => queue!(

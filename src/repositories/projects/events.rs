@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    database::{Batch, Check, Database, DeletedBatch, Engine, Transaction},
+    database::{Batch, Check, Database, DeletedBatch, Engine, QueueStatements},
     domain::{Change, Event, ProjectId, Tenant, Time},
     error::{Error, Result},
     repositories::sql::{fetch_all_in, owned_by},
@@ -220,7 +220,7 @@ impl Events {
 /// Writes the change of a locked project with this revision. Its time is not before that of
 /// the previous event, even if `now` is from before the lock.
 pub(crate) async fn record(
-    tx: &mut Transaction,
+    tx: &mut impl QueueStatements,
     project_id: ProjectId,
     revision: i64,
     change: &Change,

@@ -106,7 +106,7 @@ impl Projects {
         now: Time,
     ) -> Result<Project> {
         self.database
-            .transaction(|mut tx| async move {
+            .queued_transaction(|mut tx| async move {
                 queue!(
                     tx,
                     "insert into projects

@@ -9,7 +9,7 @@ use sqlx::Row;
 
 use super::events;
 use crate::{
-    database::Transaction,
+    database::{QueueStatements, Transaction},
     domain::{Change, Project, ProjectId, Tenant, Time},
     error::{Error, Result},
     repositories::sql::owned_by,
@@ -103,7 +103,11 @@ pub(crate) async fn return_revision(tx: &mut Transaction, id: ProjectId) -> Resu
 }
 
 /// Writes the event of a change of the project itself.
-pub(crate) async fn record(tx: &mut Transaction, project: &Project, now: Time) -> Result<()> {
+pub(crate) async fn record(
+    tx: &mut impl QueueStatements,
+    project: &Project,
+    now: Time,
+) -> Result<()> {
     let change = Change::Project(project.clone());
     events::record(tx, project.id, project.revision, &change, now).await
 }

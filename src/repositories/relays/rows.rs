@@ -6,7 +6,7 @@
 use sqlx::Row;
 
 use crate::{
-    database::Transaction,
+    database::{Check, QueueStatements, Transaction},
     domain::{
         Change, DestinationId, Relay, RelayDelivery, RelayError, RelayLease, StreamId, StreamState,
         Time,
@@ -91,8 +91,8 @@ pub(super) async fn load_all(tx: &mut Transaction, id: StreamId) -> Result<Vec<R
 }
 
 /// Inserts a new relay.
-pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
-    execute!(
+pub(crate) async fn insert(tx: &mut impl QueueStatements, relay: &Relay) -> Result<()> {
+    queue!(
         tx,
         "insert into relays
              (stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
@@ -109,15 +109,16 @@ pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
             relay.bytes_sent,
             relay.bitrate_bps,
             relay.update_time
-        ]
+        ],
+        Check::default()
     )
 }
 
 /// Writes the mutable columns of a relay whose project is locked.
-pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
+pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
     let issues = list_json(&relay.issues)?;
-    execute!(
+    queue!(
         tx,
         "update relays
          set wanted = $3, state = $4, attempt = $5, ready_time = $6,
@@ -152,7 +153,8 @@ pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
             relay.delivery.retransmitted_segments,
             relay.delivery.last_drop_time,
             issues
-        ]
+        ],
+        Check::default()
     )
 }
 

@@ -2,7 +2,7 @@
 
 use super::rows::{insert, load, load_all, record, store};
 use crate::{
-    database::Transaction,
+    database::{Check, QueueStatements, Transaction},
     domain::{DestinationId, OutagePolicy, Relay, Stream, StreamId, StreamState, Time},
     error::Result,
 };
@@ -100,13 +100,18 @@ async fn change_all(
 }
 
 /// Restarts the silence timeout: the time without media does not count.
-pub(crate) async fn reset_silence(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
-    execute!(
+pub(crate) async fn reset_silence(
+    tx: &mut impl QueueStatements,
+    id: StreamId,
+    now: Time,
+) -> Result<()> {
+    queue!(
         tx,
         "update relays
          set silent_since = $2
          where stream_id = $1 and lease_id is not null",
-        [id, now]
+        [id, now],
+        Check::default()
     )
 }
 

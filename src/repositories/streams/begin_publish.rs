@@ -176,10 +176,7 @@ impl Publishing {
 
         let project = read.project.as_ref();
         let project_id = project.ok_or(Error::StreamKeyInvalid)?.1.project_id;
-        let unlocked = match is_postgres {
-            true => self.begin_unlocked(read, publish, clock()).await,
-            false => Ok(None),
-        };
+        let unlocked = self.begin_unlocked(read, publish, clock()).await;
         let begun = match unlocked.transpose() {
             Some(begun) => begun,
             None => self.begin_locked(project_id, publish, clock).await,

@@ -1,9 +1,9 @@
 //! The connections that have published.
 
 use crate::{
-    database::{Batch, Database, DeletedBatch, Transaction},
+    database::{Batch, Check, Database, DeletedBatch, QueueStatements},
     domain::{ProjectId, Publisher, Time},
-    error::Result,
+    error::{Error, Result},
 };
 
 /// The history of a connection in a project.
@@ -31,12 +31,12 @@ impl ConnectionHistory {
 
 /// Inserts a connection that publishes to a project for the first time.
 pub(super) async fn insert(
-    tx: &mut Transaction,
+    tx: &mut impl QueueStatements,
     publisher: &Publisher,
     project_id: ProjectId,
     now: Time,
 ) -> Result<()> {
-    execute!(
+    queue!(
         tx,
         "insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
          values ($1, $2, $3, $4, $5)",
@@ -46,19 +46,20 @@ pub(super) async fn insert(
             &publisher.connection_id,
             project_id,
             now
-        ]
+        ],
+        Check::is_unique(|| Error::ConcurrentChange)
     )
 }
 
 /// Records the end of a connection, whether or not it holds a stream. It cannot publish
 /// again.
 pub(super) async fn record_end(
-    tx: &mut Transaction,
+    tx: &mut impl QueueStatements,
     publisher: &Publisher,
     project_id: ProjectId,
     now: Time,
 ) -> Result<()> {
-    execute!(
+    queue!(
         tx,
         "update publishes
          set end_time = $5
@@ -70,7 +71,8 @@ pub(super) async fn record_end(
             &publisher.connection_id,
             project_id,
             now
-        ]
+        ],
+        Check::default()
     )
 }
 

@@ -30,33 +30,31 @@ impl Publishing {
             stats: None,
             now,
         };
-        let mut project_id = None;
-        if let Engine::Postgres(_) = self.database.reader() {
-            let found = read_reported_stream!(self.database.reader(), report, true)?;
-            self.require_own_stream(&found)?;
-            project_id = Some(found.state.project_id);
-            let ended = End::of(&found, report);
-            let relays: Vec<Relay> = match ended.stream_with_relays() {
-                Some(id) => load_relays!(self.database.reader(), id)?,
-                None => Vec::new(),
-            };
-            let (changes, stream) = ended.changes(found, relays, report);
-            if changes.write(&self.database).await? {
-                return Ok(stream);
-            }
+        let is_postgres = matches!(self.database.reader(), Engine::Postgres(_));
+        let found = read_reported_stream!(self.database.reader(), report, is_postgres)?;
+        self.require_own_stream(&found)?;
+        let project_id = found.state.project_id;
+        let ended = End::of(&found, report);
+        let relays: Vec<Relay> = match ended.stream_with_relays() {
+            Some(id) => load_relays!(self.database.reader(), id)?,
+            None => Vec::new(),
+        };
+        let (changes, stream) = ended.changes(found, relays, report);
+        match changes.write(&self.database).await? {
+            true => Ok(stream),
+            false => self.end_locked(project_id, report).await,
         }
-        self.end_locked(project_id, report).await
     }
 
     /// Records the end of a connection under the lock of its project.
     async fn end_locked(
         &self,
-        project_id: Option<ProjectId>,
+        project_id: ProjectId,
         report: ConnectionReport<'_>,
     ) -> Result<Stream> {
         self.database
             .transaction(|mut tx| async move {
-                let found = lock_reported_stream(&mut tx, project_id, report).await?;
+                let found = lock_reported_stream(&mut tx, Some(project_id), report).await?;
                 self.require_own_stream(&found)?;
                 let ended = End::of(&found, report);
                 let relays: Vec<Relay> = match ended.stream_with_relays() {

@@ -1,7 +1,8 @@
 //! The changes that a report of a media server makes, written together.
 //!
 //! On PostgreSQL they are one statement without a transaction around it: it locks the project
-//! and the stream, and writes only if both are as they were read. So a publish that meets no
+//! and the stream, and writes only if both are as they were read. On SQLite they are a transaction
+//! of queued statements, which checks the same and runs in one trip. So a publish that meets no
 //! other change of its project holds no lock while a message travels, and needs two round trips
 //! instead of ten. It never waits for a lock: the caller then decides again in a transaction that
 //! holds the locks ([`lock`]), with the time at which it got them.
@@ -19,7 +20,7 @@ use super::{
     rows::{insert, store, store_play_url},
 };
 use crate::{
-    database::{Database, Engine, Transaction},
+    database::{Check, Database, Engine, QueueStatements, Requester, Transaction},
     domain::{
         Change, DestinationId, MediaIssue, OutagePolicy, ProjectId, Publisher, Relay,
         SealedPlayUrl, Stream, StreamId, Time,
@@ -56,6 +57,10 @@ pub(super) enum ConnectionChange {
     /// It has ended.
     Ends,
 }
+
+/// The events and relays that a transaction of queued statements writes at most: each has up to 20
+/// arguments, and SQLite takes 32,766.
+const MAX_QUEUED_ROWS: usize = 500;
 
 /// The changes of a project, with the state that they depend on.
 #[derive(Debug)]
@@ -162,9 +167,82 @@ impl PublishChanges {
 
     /// Writes the changes if nothing that they depend on has changed or is locked, and notifies
     /// the watchers; returns whether they are written. Continues if the caller goes away.
-    ///
-    /// Only on PostgreSQL.
     pub async fn write(self, database: &Database) -> Result<bool> {
+        match database.writer() {
+            Engine::Postgres(_) => self.write_statement(database).await,
+            Engine::Sqlite(_) => self.write_queued(database).await,
+        }
+    }
+
+    /// The same on SQLite.
+    async fn write_queued(&self, database: &Database) -> Result<bool> {
+        let rows = self.events.len() + self.added_relays.len() + self.changed_relays.len();
+        if rows > MAX_QUEUED_ROWS {
+            return Ok(false);
+        }
+        let written = database
+            .queued_transaction(|mut tx| async move {
+                self.check_unchanged(&mut tx).await?;
+                self.write_rows(&mut tx).await?;
+                match self.events.is_empty() {
+                    true => tx.commit(()).await,
+                    false => {
+                        database
+                            .commit_queued_change(tx, self.state.project_id)
+                            .await
+                    }
+                }
+            })
+            .await;
+        match written {
+            Ok(()) => Ok(true),
+            Err(Error::ConcurrentChange) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fails with `ConcurrentChange` if the changes depend on something that has changed.
+    async fn check_unchanged(&self, tx: &mut impl QueueStatements) -> Result<()> {
+        let unchanged = Check::returns_row(|| Error::ConcurrentChange);
+        queue!(
+            tx,
+            "select id
+             from projects
+             where id = $1 and revision = $2
+               and (not $3 or $5 = (
+                   select b.boot_id
+                   from node_boots b
+                   where b.node_id = $4
+                   order by b.create_time desc, b.boot_id desc
+                   limit 1))",
+            [
+                self.state.project_id,
+                self.state.revision,
+                self.of_newest_boot,
+                &self.publisher.node_id,
+                &self.publisher.boot_id
+            ],
+            unchanged
+        )?;
+        let Some(read) = &self.state.stream else {
+            return Ok(());
+        };
+        queue!(
+            tx,
+            "select id
+             from streams
+             where id = $1 and last_seen_time = $2 and bytes_received is not distinct from $3",
+            [
+                read.id,
+                self.state.stored_seen_time,
+                read.stats.as_ref().map(|stats| stats.bytes_received)
+            ],
+            unchanged
+        )
+    }
+
+    /// The same on PostgreSQL.
+    async fn write_statement(self, database: &Database) -> Result<bool> {
         let database = database.clone();
         let writing = async move {
             let Engine::Postgres(executor) = database.writer() else {
@@ -185,6 +263,7 @@ impl PublishChanges {
             }
             Ok::<_, Error>(written)
         };
+        let writing = Requester::scope(Requester::current(), writing);
         let written = tokio::spawn(writing.in_current_span()).await;
         written.map_err(Error::internal)?
     }
@@ -251,8 +330,8 @@ impl PublishChanges {
             .bind(read.and_then(|stream| Some(stream.stats.as_ref()?.bytes_received))))
     }
 
-    /// Writes the changes row by row, for SQLite.
-    async fn write_rows(&self, tx: &mut Transaction) -> Result<()> {
+    /// Queues the changes row by row, for SQLite.
+    async fn write_rows(&self, tx: &mut impl QueueStatements) -> Result<()> {
         let (project_id, now) = (self.state.project_id, self.now);
         match self.connection {
             Some(ConnectionChange::Begins) => {
@@ -380,11 +459,12 @@ fn ordered_ids(json: &str) -> sqlx::Result<Vec<DestinationId>> {
     Ok(ids)
 }
 
-async fn set_revision(tx: &mut Transaction, id: ProjectId, revision: i64) -> Result<()> {
-    execute!(
+async fn set_revision(tx: &mut impl QueueStatements, id: ProjectId, revision: i64) -> Result<()> {
+    queue!(
         tx,
         "update projects set revision = $2 where id = $1",
-        [id, revision]
+        [id, revision],
+        Check::default()
     )
 }
 

@@ -1,7 +1,7 @@
 use sqlx::FromRow;
 
 use crate::{
-    database::{Batch, Database, DeletedBatch, Engine},
+    database::{Batch, Check, Database, DeletedBatch, Engine},
     domain::{
         CreateTimeRange, Page, PeerAddress, ProjectId, Publisher, Refusal, RefusalId,
         RefusalReason, Tenant, Time,
@@ -93,10 +93,10 @@ impl Refusals {
             }
             Engine::Sqlite(_) => {
                 self.database
-                    .transaction(|mut tx| {
+                    .queued_transaction(|mut tx| {
                         let prefix = &prefix;
                         async move {
-                            execute!(
+                            queue!(
                                 tx,
                                 insert_refusal!(),
                                 [
@@ -106,12 +106,14 @@ impl Refusals {
                                     reason.as_str(),
                                     &publisher.node_id,
                                     prefix
-                                ]
+                                ],
+                                Check::default()
                             )?;
-                            execute!(
+                            queue!(
                                 tx,
                                 delete_oldest!("$1", "$2"),
-                                [project_id, MAX_PER_PROJECT]
+                                [project_id, MAX_PER_PROJECT],
+                                Check::default()
                             )?;
                             tx.commit(()).await
                         }

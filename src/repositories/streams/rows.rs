@@ -1,7 +1,7 @@
 use sqlx::Row;
 
 use crate::{
-    database::Transaction,
+    database::{Check, QueueStatements, Transaction},
     domain::{
         Change, EndReason, ProjectId, Publisher, ReconnectWindow, SealedPlayUrl, Stream, StreamId,
         StreamStats, Time,
@@ -189,8 +189,8 @@ pub(crate) async fn load(tx: &mut Transaction, id: StreamId) -> Result<Stream> {
 }
 
 /// Inserts a stream that has just begun.
-pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> {
-    execute!(
+pub(crate) async fn insert(tx: &mut impl QueueStatements, stream: &Stream) -> Result<()> {
+    queue!(
         tx,
         "insert into streams
              (id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
@@ -213,16 +213,17 @@ pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> 
             stream.last_seen_time,
             stream.deadline,
             stream.key_expire_time
-        ]
+        ],
+        Check::default()
     )
 }
 
 /// Writes the mutable columns of a stream whose project is locked.
-pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
+pub(crate) async fn store(tx: &mut impl QueueStatements, stream: &Stream) -> Result<()> {
     let stats = stream.stats.as_ref();
     let media = stats.map(|stats| to_json(&stats.media)).transpose()?;
     let issues = list_json(&stream.issues)?;
-    execute!(
+    queue!(
         tx,
         "update streams
          set status = $2, epoch = $3, node_id = $4, boot_id = $5, connection_id = $6,
@@ -259,24 +260,26 @@ pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
             stream.key_expire_time,
             media,
             issues
-        ]
+        ],
+        Check::default()
     )
 }
 
 /// Stores the play URL of a stream's newest connection.
 pub(crate) async fn store_play_url(
-    tx: &mut Transaction,
+    tx: &mut impl QueueStatements,
     id: StreamId,
     play_url: Option<&SealedPlayUrl>,
 ) -> Result<()> {
-    execute!(
+    queue!(
         tx,
         "update streams set play_url_id = $2, play_url_sealed = $3 where id = $1",
         [
             id,
             play_url.map(|url| url.id),
             play_url.map(|url| &url.sealed)
-        ]
+        ],
+        Check::default()
     )
 }
 

@@ -5,7 +5,10 @@ use uuid::Uuid;
 
 use crate::{
     auth::calls::sign_up,
-    harness::{Client, Process, Signal, Sqlite, TestDatabase, TestServer, eventually, refused},
+    harness::{
+        Client, MediaServer, Process, Signal, Sqlite, TestDatabase, TestServer, VolatileDisk,
+        eventually, refused,
+    },
 };
 
 fn show() -> pb::CreateProjectRequest {
@@ -88,6 +91,35 @@ async fn a_kill_during_two_hundred_concurrent_writes_loses_no_acknowledged_write
         let client = Client::with_token(&server.channel, &tokens.access_token);
         verify_writes(&client, created).await;
         assert_eq!(count(&server.database).await, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_power_failure_during_concurrent_writes_loses_no_acknowledged_write() {
+    for failed_after in [1, 100, 399] {
+        let database = TestDatabase::create(Sqlite).await;
+        let disk = VolatileDisk::with(&database).await;
+        let mut program = Process::serve_on_volatile_disk(&database, &disk);
+        let client = sign_up(&program.channel().await).await;
+
+        let mut creating = create(&client, 400);
+        let mut created = Vec::new();
+        while created.len() < failed_after {
+            created.push(creating.join_next().await.unwrap().unwrap());
+        }
+        program.signal(Signal::KILL);
+        created.extend(creating.join_all().await);
+        program.wait_for_exit().await;
+        disk.fail(&database);
+
+        let acknowledged = created.iter().filter_map(|(_, made)| made.as_ref().ok());
+        let acknowledged: Vec<_> = acknowledged.collect();
+        assert!(acknowledged.len() >= failed_after);
+        for project in acknowledged {
+            let id = project.id.replace('-', "");
+            let found = format!("select count(*) from projects where id = unhex('{id}')");
+            assert_eq!(database.number(&found).await, 1, "{project:?}");
+        }
     }
 }
 
@@ -198,35 +230,105 @@ async fn a_failed_commit_fails_every_write_that_shares_it() {
     assert_eq!(count(&database).await, made, "those, and no other");
 }
 
-#[tokio::test]
-async fn all_statements_of_a_create_are_one_trip_to_the_thread_of_the_connection() {
-    let database = TestDatabase::create(Sqlite).await;
+/// A server that logs its statements with their calls.
+fn serve_with_statements_logged(database: &TestDatabase) -> Process {
     let settings = [
         ("SLUICE_LOG", "info,sluice::calls=debug,sqlx=debug"),
         ("SLUICE_BCRYPT_COST", "4"),
     ];
-    let program = Process::serve(&database, &settings);
-    let mut client = sign_up(&program.channel().await).await;
+    Process::serve(database, &settings)
+}
 
-    let mut request = Request::new(pb::CreateProjectRequest {
-        request_id: String::new(),
-        ..show()
-    });
+fn named<T>(message: T, name: &'static str) -> Request<T> {
+    let mut request = Request::new(message);
     let metadata = request.metadata_mut();
-    metadata.insert("x-request-id", "one-trip".parse().unwrap());
-    client.project.create_project(request).await.unwrap();
+    metadata.insert("x-request-id", name.parse().unwrap());
+    request
+}
 
-    let trips = eventually("the call is logged", async || {
+/// The trips to threads of connections that a call has made.
+async fn trips_of(program: &Process, name: &str) -> Vec<String> {
+    eventually("the call is logged", async || {
         let mut of_call = program.log();
-        of_call.retain(|line| line.contains("one-trip"));
+        of_call.retain(|line| line.contains(name));
         let is_over = of_call.iter().any(|line| line.contains("\"call\""));
         of_call.retain(|line| line.contains("sqlx::query"));
         is_over.then_some(of_call)
     })
-    .await;
-    assert_eq!(trips.len(), 1, "{trips:?}");
-    for table in ["projects", "audit_events", "events"] {
-        let insert = format!("insert into {table}");
-        assert!(trips[0].contains(&insert), "{trips:?}");
+    .await
+}
+
+fn assert_writes(trip: &str, statements: &[&str]) {
+    for statement in statements {
+        assert!(trip.contains(statement), "{statement}: {trip}");
     }
+}
+
+#[tokio::test]
+async fn all_statements_of_a_create_are_one_trip_to_the_thread_of_the_connection() {
+    let database = TestDatabase::create(Sqlite).await;
+    let program = serve_with_statements_logged(&database);
+    let mut client = sign_up(&program.channel().await).await;
+
+    let request = pb::CreateProjectRequest {
+        request_id: String::new(),
+        ..show()
+    };
+    let request = named(request, "one-trip");
+    client.project.create_project(request).await.unwrap();
+
+    let trips = trips_of(&program, "one-trip").await;
+    assert_eq!(trips.len(), 1, "{trips:?}");
+    let inserts =
+        ["projects", "audit_events", "events"].map(|table| format!("insert into {table}"));
+    assert_writes(&trips[0], &inserts.each_ref().map(String::as_str));
+}
+
+#[tokio::test]
+async fn a_begin_and_an_end_of_a_publish_read_once_and_write_in_one_trip() {
+    let database = TestDatabase::create(Sqlite).await;
+    let program = serve_with_statements_logged(&database);
+    let channel = program.channel().await;
+    let mut owner = sign_up(&channel).await;
+    let created = owner.project.create_project(show()).await.unwrap();
+    let stream_key = created.into_inner().stream_key;
+    let secret = Process::create_operator_key(&database).await;
+    let request = pb::ExchangeApiKeyRequest { secret };
+    let token = owner.auth.exchange_api_key(request).await.unwrap();
+    let mut media = Client::with_token(&channel, &token.into_inner().access_token);
+    let begin = |connection| pb::BeginPublishRequest {
+        stream_key: stream_key.clone(),
+        publisher: Some(MediaServer::connection(connection)),
+        ..Default::default()
+    };
+    let end = |stream: pb::Stream| pb::EndPublishRequest {
+        stream_id: stream.id,
+        epoch: stream.epoch,
+        publisher: stream.publisher,
+    };
+    // The first one also registers the media server.
+    let first = media.stream.begin_publish(begin("a")).await.unwrap();
+    let first = first.into_inner().stream.unwrap();
+    media.stream.end_publish(end(first)).await.unwrap();
+
+    let begun = named(begin("b"), "one-begin");
+    let begun = media.stream.begin_publish(begun).await.unwrap();
+    let stream = begun.into_inner().stream.unwrap();
+    let ended = named(end(stream), "one-end");
+    media.stream.end_publish(ended).await.unwrap();
+
+    let mut trips = trips_of(&program, "one-begin").await;
+    // The last report of the media server is written again after 30 seconds.
+    trips.retain(|trip| !trip.contains("insert into nodes"));
+    assert_eq!(trips.len(), 2, "{trips:?}");
+    let writes = [
+        "insert into publishes",
+        "insert into events",
+        "update projects",
+    ];
+    assert_writes(&trips[1], &writes);
+    let trips = trips_of(&program, "one-end").await;
+    assert_eq!(trips.len(), 2, "{trips:?}");
+    let writes = ["update publishes", "update streams", "insert into events"];
+    assert_writes(&trips[1], &writes);
 }

@@ -1,7 +1,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use tempfile::TempDir;
@@ -36,16 +36,7 @@ impl FullDisk {
         };
         // PostgreSQL may run as another user.
         fs::set_permissions(disk.directory.path(), Permissions::from_mode(0o755)).unwrap();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/harness/full_disk.c");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-o"])
-            .arg(disk.library())
-            .args([source, "-ldl"])
-            .output()
-            .await
-            .unwrap();
-        let messages = String::from_utf8_lossy(&compiled.stderr);
-        assert!(compiled.status.success(), "{messages}");
+        compile("full_disk.c", &disk.library()).await;
         disk
     }
 
@@ -77,4 +68,19 @@ impl FullDisk {
     fn marker(&self) -> PathBuf {
         self.directory.path().join("full")
     }
+}
+
+/// Compiles a file of this directory as a library that a process loads with `LD_PRELOAD`.
+pub(super) async fn compile(source: &str, library: &Path) {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/harness");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(library)
+        .arg(Path::new(directory).join(source))
+        .arg("-ldl")
+        .output()
+        .await
+        .unwrap();
+    let messages = String::from_utf8_lossy(&compiled.stderr);
+    assert!(compiled.status.success(), "{messages}");
 }

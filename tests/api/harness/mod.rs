@@ -28,6 +28,7 @@ mod skewed_clock;
 mod time_limit;
 mod tools;
 mod unprivileged;
+mod volatile_disk;
 mod watcher;
 
 pub use await_delays::AwaitDelays;
@@ -62,4 +63,5 @@ pub use server::{TestServer, config, settings};
 pub use skewed_clock::SkewedClock;
 pub use time_limit::TimeLimit;
 pub use tools::tool;
+pub use volatile_disk::VolatileDisk;
 pub use watcher::Watcher;

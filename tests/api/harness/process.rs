@@ -16,8 +16,8 @@ use tonic::transport::{Channel, Endpoint};
 use sluice::proto::v1 as pb;
 
 use super::{
-    Client, FullDisk, HttpResponse, Signal, SkewedClock, TestDatabase, eventually, http,
-    send_signal,
+    Client, FullDisk, HttpResponse, Signal, SkewedClock, TestDatabase, VolatileDisk, eventually,
+    http, send_signal,
 };
 
 /// The exit code and the output of a command.
@@ -84,6 +84,13 @@ impl Process {
         let mut command = Self::command(&["serve"], &[]);
         disk.apply_to(&mut command);
         Self::spawn(command, database, settings)
+    }
+
+    /// Starts `sluice serve` with its database on a disk that can lose its power.
+    pub fn serve_on_volatile_disk(database: &TestDatabase, disk: &VolatileDisk) -> Self {
+        let mut command = Self::command(&["serve"], &[]);
+        disk.apply_to(&mut command);
+        Self::spawn(command, database, &[("SLUICE_DB_ACQUIRE_TIMEOUT", "30s")])
     }
 
     /// Starts `sluice serve` with a maximum file size in KiB (`ulimit -f`).
