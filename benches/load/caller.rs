@@ -279,19 +279,21 @@ impl Caller {
     async fn run(self, number: usize) -> anyhow::Result<()> {
         let (from, until) = self.measured;
         let mut due = self.begun + self.pace.unwrap_or_default().mul_f64(spread(number));
-        let is_sequence = |call: &Call| call.measured != Measured::Call;
+        let is_part = |call: &Call| call.measured != Measured::Call;
+        let has_sequence = self.user.iter().any(is_part);
         // Users start at different calls, so that they do not all write at once.
-        let first = match self.user.iter().any(is_sequence) {
+        let first = match has_sequence {
             true => 0,
             false => number % self.user.len(),
         };
         let (mut previous, mut sequence_begun) = (Bytes::new(), None);
-        for call in self.user.iter().cycle().skip(first) {
+        for (at, call) in self.user.iter().enumerate().cycle().skip(first) {
             if self.pace.is_some() {
                 sleep_until(on_the_tick(due, self.begun).into()).await;
             }
             let begun = Instant::now();
-            if begun >= until {
+            // A sequence is finished, so that the next load does not meet a part of it.
+            if begun >= until && (at == 0 || !has_sequence) {
                 break;
             }
             let mut answered = answer(&self.sender, call, &previous).await?;

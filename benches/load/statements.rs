@@ -140,19 +140,13 @@ fn end_arguments() -> Vec<String> {
 /// The arguments of the statement that writes a stream that begins, or ends: see
 /// `publish_statements`.
 fn write_arguments(begins: bool) -> Vec<String> {
+    let (status, end_time, end_reason) = match begins {
+        true => ("connecting", "null", "null"),
+        false => ("ended", r#""2026-01-01T00:00:00Z""#, r#""publisher_ended""#),
+    };
+    // A colon before a word would be a variable of pgbench.
     let stream = format!(
-        r#"replace('{{"id":"ID","status":"{}","epoch":1,"publisher":{{"node_id":"pgbench","boot_id":"b1","connection_id":"1","peer_address":"203.0.113.5","protocol":"rtmp"}},"connected":{begins},"create_time":"2026-01-01T00:00:00Z","live_time":null,"last_seen_time":"2026-01-01T00:00:00Z","deadline":null,"key_expire_time":null,"end_time":{},"end_reason":{}}}', 'ID', {STREAM_ID}::text)"#,
-        if begins { "connecting" } else { "ended" },
-        if begins {
-            "null"
-        } else {
-            r#""2026-01-01T00:00:00Z""#
-        },
-        if begins {
-            "null"
-        } else {
-            r#""publisher_ended""#
-        },
+        r#"replace('{{"id":"ID","status":"{status}","epoch": 1,"publisher":{{"node_id":"pgbench","boot_id":"b1","connection_id":"1","peer_address":"203.0.113.5","protocol":"rtmp"}},"connected": {begins},"create_time":"2026-01-01T00:00:00Z","live_time": null,"last_seen_time":"2026-01-01T00:00:00Z","deadline": null,"key_expire_time": null,"end_time": {end_time},"end_reason": {end_reason},"stats": null,"issues": []}}', 'ID', {STREAM_ID}::text)"#,
     );
     let read = if begins { "b" } else { "e" };
     let revision = format!(":{read}_revision::bigint");
