@@ -145,15 +145,24 @@ impl WriterTask {
     /// Runs a whole transaction, unless its caller has given up. It needs no lease, whose way to
     /// the caller and back would take longer than its statements.
     async fn run_queued(&mut self, run: QueuedRun) {
-        if run.is_taken.swap(true, Ordering::AcqRel) {
+        if run.is_taken.load(Ordering::Acquire) {
             return;
         }
-        drop(run.waiting);
         self.commit_full_group().await;
         let mut connection = match self.begin().await {
             Ok(connection) => connection,
             Err(error) => return drop(run.waiter.send(Err(error))),
         };
+        // Another process may have held the lock of the file for longer than the caller waits.
+        if run.is_taken.swap(true, Ordering::AcqRel) {
+            let given_up = ReturnedLease {
+                connection,
+                commit: false,
+                waiter: None,
+            };
+            return self.end(given_up).await;
+        }
+        drop(run.waiting);
         connection.set_script(run.script);
         match connection.run_queued().instrument(run.span).await {
             Ok(()) => {

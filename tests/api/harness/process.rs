@@ -90,7 +90,12 @@ impl Process {
     pub fn serve_on_volatile_disk(database: &TestDatabase, disk: &VolatileDisk) -> Self {
         let mut command = Self::command(&["serve"], &[]);
         disk.apply_to(&mut command);
-        Self::spawn(command, database, &[("SLUICE_DB_ACQUIRE_TIMEOUT", "30s")])
+        // Each sync copies the files.
+        let settings = [
+            ("SLUICE_DB_ACQUIRE_TIMEOUT", "1min"),
+            ("SLUICE_CALL_TIMEOUT", "2min"),
+        ];
+        Self::spawn(command, database, &settings)
     }
 
     /// Starts `sluice serve` with a maximum file size in KiB (`ulimit -f`).
