@@ -53,7 +53,7 @@ pub(crate) fn duration(
     move |text| match humantime::parse_duration(text) {
         Ok(duration) if (bound(min)..=bound(max)).contains(&duration) => Ok(duration),
         _ => Err(format!(
-            "must be a duration from {min} to {max}, such as 90s or 15min"
+            "must be a duration from {min} to {max}, with a unit"
         )),
     }
 }
