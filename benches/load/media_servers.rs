@@ -109,10 +109,10 @@ impl MediaServer {
     }
 
     /// Begins one stream, and ends it.
-    pub async fn publish_once(&self, server: &Program, stream_key: &String) -> anyhow::Result<()> {
+    pub async fn publish_once(&self, server: &Program, stream_key: &str) -> anyhow::Result<()> {
         let mut streams = StreamServiceClient::new(channel(server).await?);
         let request = pb::BeginPublishRequest {
-            stream_key: stream_key.clone(),
+            stream_key: stream_key.to_owned(),
             publisher: Some(publisher(self.node_id, uuid::Uuid::now_v7().to_string())),
             ..Default::default()
         };

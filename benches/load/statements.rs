@@ -65,7 +65,7 @@ impl PublishScript {
 }
 
 /// The statements of one BeginPublish and EndPublish.
-async fn logged_statements(side: &Side, stream_key: &String) -> anyhow::Result<Vec<String>> {
+async fn logged_statements(side: &Side, stream_key: &str) -> anyhow::Result<Vec<String>> {
     let statements = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&statements);
     let settings = [("SLUICE_LOG", "info,sqlx::query=debug")];
