@@ -18,7 +18,7 @@ use crate::{
     auth::{AccessTokens, AuthInterceptor, IdTokens, Keys, PasswordHasher, Revocations},
     config::Config,
     database::{Database, Pooler},
-    jobs::{self, CredentialRefresh, Mailer},
+    jobs::{self, CredentialRefresh, Mailer, WebhookDispatcher},
     layers,
     mail::MailSender,
     operations::{MetricsCollector, OperationsServer},
@@ -28,16 +28,21 @@ use crate::{
             auth_service_server::AuthServiceServer, operator_service_server::OperatorServiceServer,
             project_service_server::ProjectServiceServer,
             stream_service_server::StreamServiceServer,
+            webhook_service_server::WebhookServiceServer,
         },
     },
     readiness::{Health, Readiness, SERVICES},
     repositories::{Outbox, Publishing, RelayLeases},
-    services::{AuthDependencies, AuthService, OperatorService, ProjectService, StreamService},
+    services::{
+        AuthDependencies, AuthService, OperatorService, ProjectService, StreamService,
+        WebhookDependencies, WebhookService, event_writer,
+    },
     transport::{BoundSocket, HttpService, Listener},
     watching::{
         EventPoller, ProjectDiscovery, RefusalPoller, ReplicaListener, ReplicaNotifier,
         StatsPoller, WatchHub,
     },
+    webhooks::WebhookSender,
 };
 
 /// The components that services and jobs share.
@@ -49,6 +54,7 @@ struct Components {
     hub: WatchHub,
     publishing: Publishing,
     relay_leases: RelayLeases,
+    webhook_sender: WebhookSender,
     /// `None` if mail is off.
     outbox: Option<Outbox>,
 }
@@ -87,6 +93,10 @@ pub async fn serve(
     let components = Components {
         publishing: Publishing::new(database.clone(), config.stream_timeouts()),
         relay_leases: RelayLeases::new(database.clone(), config.relay_timeouts()),
+        webhook_sender: WebhookSender::new(
+            config.webhooks.url_policy(),
+            config.webhooks.webhook_timeout,
+        ),
         outbox: mail_sender.is_some().then(|| Outbox::new(database.clone())),
         readiness,
         database,
@@ -131,7 +141,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The four services, and others as routes, behind the layers.
+/// The five services, and others as routes, behind the layers.
 fn services(
     config: &Config,
     components: &Components,
@@ -172,6 +182,15 @@ fn services(
         keys.sealer.clone(),
     );
 
+    let webhook = WebhookService::new(WebhookDependencies {
+        database: database.clone(),
+        sealer: keys.sealer.clone(),
+        sender: components.webhook_sender.clone(),
+        url_policy: config.webhooks.url_policy(),
+        max_webhooks: config.webhooks.max_webhooks,
+        send_timeout: config.call_timeout.mul_f64(0.8),
+    });
+
     let limits = config.rate_limits();
     let mut authorize = AuthInterceptor::new(tokens, components.revocations.clone(), limits);
     let mut readiness = components.readiness.clone();
@@ -181,6 +200,7 @@ fn services(
         .add_service(ProjectServiceServer::new(project))
         .add_service(StreamServiceServer::new(stream))
         .add_service(OperatorServiceServer::new(operator))
+        .add_service(WebhookServiceServer::new(webhook))
         .prepare();
     Ok(layers::stack(routes, interceptor, &config.layers()))
 }
@@ -212,6 +232,7 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
         Box::pin(RefusalPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(ProjectDiscovery::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(StatsPoller::new(hub.clone(), database).run()),
+        Box::pin(webhook_dispatcher(config, components).run()),
     ];
     if config.watch_hints && config.db_pooler == Pooler::Transaction {
         tracing::info!(
@@ -238,6 +259,16 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
         }
     });
     migrated.collect()
+}
+
+fn webhook_dispatcher(config: &Config, components: &Components) -> WebhookDispatcher {
+    WebhookDispatcher::new(
+        &components.database,
+        components.keys.sealer.clone(),
+        components.webhook_sender.clone(),
+        event_writer(),
+        config.webhooks.dispatch(config.watch_poll_interval),
+    )
 }
 
 /// Reports NOT_SERVING, refuses new calls after the drain delay, and waits for the running

@@ -28,6 +28,7 @@ mod sealing_key;
 mod signing_keys;
 mod stream_key;
 mod token_cache;
+mod webhook_secret;
 
 pub use access::RequiredAccess;
 pub use access_token::{AccessToken, AccessTokens};
@@ -48,3 +49,4 @@ pub use revocations::{RETENTION as REVOCATION_RETENTION, Revocations};
 pub use sealer::Sealer;
 pub use sealing_key::{AssociatedData, SealingKeyId, SealingSecret};
 pub use signing_keys::{PublicKey, SigningKeys};
+pub use webhook_secret::WebhookSecret;

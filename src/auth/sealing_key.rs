@@ -9,7 +9,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::{ApiKeyId, DestinationId, KeyPurpose, ProjectId, SessionId},
+    domain::{ApiKeyId, DestinationId, KeyPurpose, ProjectId, SessionId, WebhookId},
     random::{hex, random_bytes},
 };
 
@@ -153,6 +153,11 @@ impl AssociatedData {
     /// For the secret of an API key that was created with a request id.
     pub fn api_key_secret(id: ApiKeyId) -> Self {
         Self(format!("idempotent_creates/secret/{id}"))
+    }
+
+    /// For a secret of a webhook, the current one and the one before.
+    pub fn webhook_secret(id: WebhookId) -> Self {
+        Self(format!("webhooks/secret/{id}"))
     }
 
     /// For a key of the `keys` table.

@@ -240,6 +240,9 @@ impl Rotation {
             SealedColumn::RefreshSeeds => AssociatedData::refresh_seed(value.id.into()),
             SealedColumn::PlayUrls => AssociatedData::play_url(value.id),
             SealedColumn::RepeatedSecrets => AssociatedData::api_key_secret(value.id.into()),
+            SealedColumn::WebhookSecrets | SealedColumn::PreviousWebhookSecrets => {
+                AssociatedData::webhook_secret(value.id.into())
+            }
         };
         let secret = match self.keys.sealer.open(&aad, &value.sealed) {
             Ok(secret) => secret,

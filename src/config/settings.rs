@@ -12,6 +12,7 @@ use super::{
         sealing_key, secret, ssl_mode, within,
     },
     transport::TransportSettings,
+    webhooks::WebhookSettings,
 };
 use crate::{
     auth::IdTokenProvider,
@@ -278,6 +279,10 @@ pub struct Config {
     /// destinations.
     #[arg(long, env = "SLUICE_INGEST_HOSTS", value_delimiter = ',', value_parser = ingest_host)]
     pub ingest_hosts: Vec<String>,
+
+    /// The settings of webhooks.
+    #[command(flatten)]
+    pub webhooks: WebhookSettings,
 
     /// Whether gRPC server reflection is on. Default: on in development, off in production.
     #[arg(long, env = "SLUICE_REFLECTION", value_parser = boolean)]

@@ -25,6 +25,8 @@ mod kind {
     pub enum Destination {}
     pub enum Stream {}
     pub enum Refusal {}
+    pub enum Webhook {}
+    pub enum WebhookDelivery {}
 }
 
 /// Identifies a user.
@@ -43,6 +45,10 @@ pub type DestinationId = Id<kind::Destination>;
 pub type StreamId = Id<kind::Stream>;
 /// Identifies a refused publish.
 pub type RefusalId = Id<kind::Refusal>;
+/// Identifies a webhook.
+pub type WebhookId = Id<kind::Webhook>;
+/// Identifies an event that was sent to a webhook.
+pub type WebhookDeliveryId = Id<kind::WebhookDelivery>;
 
 impl<K> Id<K> {
     /// A new id, greater than all ids this machine has generated before.

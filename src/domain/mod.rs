@@ -44,6 +44,8 @@ mod srt;
 mod stream;
 mod stream_delay;
 mod user;
+mod webhook;
+mod webhook_url;
 
 pub use api_key::{ApiKey, NewApiKey};
 pub use audit_event::{AuditContext, AuditEvent};
@@ -60,7 +62,7 @@ pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
     ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SessionId, StreamId,
-    UserId,
+    UserId, WebhookDeliveryId, WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -92,3 +94,9 @@ pub(crate) use srt::is_passed_option;
 pub use stream::{EndReason, PublishAction, Stream, StreamState, StreamStats, StreamTimeouts};
 pub use stream_delay::StreamDelay;
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};
+pub use webhook::{
+    EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,
+    WebhookDeliveryRecord, WebhookDeliveryState, WebhookDisableReason, WebhookEventType, WebhookEventTypes, WebhookLease,
+    WebhookMessage, WebhookProgress, WebhookTarget, WebhookUpdate,
+};
+pub use webhook_url::WebhookUrl;

@@ -109,6 +109,12 @@ pub enum Error {
     /// The limit on the number of destinations is reached.
     #[error("the project has the maximum number of destinations")]
     DestinationLimit,
+    /// The limit on the number of webhooks is reached.
+    #[error("the account has the maximum number of webhooks")]
+    WebhookLimit,
+    /// The event of a delivery is not kept any more.
+    #[error("the event of this delivery has been deleted: read its project instead")]
+    WebhookEventExpired,
     /// The stream is neither live nor reconnecting.
     #[error("the stream is not live")]
     StreamNotLive,

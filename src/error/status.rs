@@ -68,6 +68,8 @@ impl Error {
             Self::TooManyProjects(_) => (Code::FailedPrecondition, Reason::TooManyProjects),
             Self::TooManyWatches => (Code::ResourceExhausted, Reason::TooManyWatches),
             Self::DestinationLimit => (Code::FailedPrecondition, Reason::DestinationLimitReached),
+            Self::WebhookLimit => (Code::FailedPrecondition, Reason::WebhookLimitReached),
+            Self::WebhookEventExpired => (Code::FailedPrecondition, Reason::WebhookEventExpired),
             Self::StreamNotLive => (Code::FailedPrecondition, Reason::StreamNotLive),
             Self::ProjectLive => (Code::FailedPrecondition, Reason::ProjectLive),
             Self::EtagMismatch => (Code::Aborted, Reason::EtagMismatch),
@@ -122,6 +124,8 @@ impl Error {
             | Self::ProjectLive
             | Self::DestinationLimit => details.set_precondition_failure(vec![failed("project")]),
             Self::TooManyProjects(_) => details.set_precondition_failure(vec![failed("projects")]),
+            Self::WebhookLimit => details.set_precondition_failure(vec![failed("account")]),
+            Self::WebhookEventExpired => details.set_precondition_failure(vec![failed("delivery")]),
             Self::StreamNotLive => details.set_precondition_failure(vec![failed("stream")]),
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
                 details.set_precondition_failure(vec![failed("publisher")])

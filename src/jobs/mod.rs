@@ -8,6 +8,7 @@ mod purge;
 mod retries;
 mod suspensions;
 mod timeouts;
+mod webhooks;
 
 pub use credential_refresh::{CredentialRefresh, KeyRefresh};
 pub use deletions::{delete_orphaned_projects, purge_deleted};
@@ -15,3 +16,4 @@ pub use mailer::Mailer;
 pub use purge::{Retention, prune_events, purge};
 pub use suspensions::end_suspended_streams;
 pub use timeouts::{expire_relays, expire_streams};
+pub use webhooks::{WebhookDispatchSettings, WebhookDispatcher};

@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     repositories::{
         AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Nodes, Outbox,
-        Publishing, Refusals, Sessions, Streams, TokenRevocations, Workers,
+        Publishing, Refusals, Sessions, Streams, TokenRevocations, WebhookDeliveries, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -31,6 +31,8 @@ pub struct Retention {
     pub audit_events: Duration,
     /// Of ended streams and their relays. `None` keeps them for ever.
     pub streams: Option<Duration>,
+    /// Of deliveries to webhooks.
+    pub webhook_deliveries: Duration,
 }
 
 /// A kind of record that is purged.
@@ -52,10 +54,11 @@ enum PurgeTarget {
     Nodes,
     Workers,
     Keys,
+    WebhookDeliveries,
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -72,6 +75,7 @@ impl PurgeTarget {
         Self::Nodes,
         Self::Workers,
         Self::Keys,
+        Self::WebhookDeliveries,
     ];
 }
 
@@ -120,6 +124,13 @@ async fn purge_target(
             })
             .await
         }
+        (PurgeTarget::WebhookDeliveries, _) => {
+            let deliveries = WebhookDeliveries::new(database.clone());
+            delete_batches(target, MAX_SKIPPED, |batch| {
+                deliveries.purge(now - retention.webhook_deliveries, batch)
+            })
+            .await
+        }
         _ => {
             delete_batches(target, MAX_SKIPPED, |batch| {
                 purge_batch(database, target, now - retention.audit_events, now, batch)
@@ -156,7 +167,7 @@ async fn purge_batch(
         PurgeTarget::Nodes => Nodes::new(owned).purge(before, batch).await,
         PurgeTarget::Workers => Workers::new(owned).purge(before, batch).await,
         // They have no batches, or a retention of their own.
-        PurgeTarget::Streams | PurgeTarget::Keys => Ok(DeletedBatch::default()),
+        PurgeTarget::Streams | PurgeTarget::Keys | PurgeTarget::WebhookDeliveries => Ok(DeletedBatch::default()),
     }
 }
 

@@ -16,6 +16,7 @@ mod resource_counts;
 mod sealed_columns;
 mod sql;
 mod streams;
+mod webhooks;
 
 pub use accounts::{
     ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewOperatorKey, NewSecret,
@@ -39,4 +40,7 @@ pub use resource_counts::ResourceCounts;
 pub use sealed_columns::{SealedColumn, SealedValue};
 pub use streams::{
     LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, StreamFilter, Streams,
+};
+pub use webhooks::{
+    DueEvents, SecretRotation, WebhookDeliveries, WebhookQueue, Webhooks,
 };

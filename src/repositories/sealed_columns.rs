@@ -18,6 +18,10 @@ pub enum SealedColumn {
     PlayUrls,
     /// The secrets of API keys that were created with a request id, for a day.
     RepeatedSecrets,
+    /// The secrets of webhooks.
+    WebhookSecrets,
+    /// The secrets of webhooks before their last rotation.
+    PreviousWebhookSecrets,
 }
 
 /// A sealed value and the id of its row.
@@ -31,13 +35,15 @@ pub struct SealedValue {
 
 impl SealedColumn {
     /// All columns.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::StreamKeys,
         Self::DestinationKeys,
         Self::SrtPassphrases,
         Self::RefreshSeeds,
         Self::PlayUrls,
         Self::RepeatedSecrets,
+        Self::WebhookSecrets,
+        Self::PreviousWebhookSecrets,
     ];
 
     /// The table, the column of the row's id, and the sealed column. Nothing else becomes part
@@ -50,6 +56,8 @@ impl SealedColumn {
             Self::RefreshSeeds => ["sessions", "id", "refresh_seed"],
             Self::PlayUrls => ["streams", "play_url_id", "play_url_sealed"],
             Self::RepeatedSecrets => ["idempotent_creates", "resource_id", "secret_sealed"],
+            Self::WebhookSecrets => ["webhooks", "id", "secret_sealed"],
+            Self::PreviousWebhookSecrets => ["webhooks", "id", "previous_secret_sealed"],
         }
     }
 

@@ -4,6 +4,7 @@ use crate::{
     domain::{
         EndReason, IngestProtocol, Invalid, LintCode, OperatorKeyState, Platform, PlatformKind,
         PlatformTls, PublishConflictPolicy, RefusalReason, RelayState, StreamState, UserState,
+        WebhookDeliveryState, WebhookDisableReason,
     },
     proto::v1 as pb,
 };
@@ -56,6 +57,8 @@ message_enums! {
     RelayState => RelayState { Idle Starting Broadcasting Stalled Retrying Failed Stopping }
     StreamState => StreamState { Connecting Live Reconnecting Ended }
     UserState => UserState { Active Suspended }
+    WebhookDeliveryState => WebhookDeliveryState { Delivered Retrying Failed }
+    WebhookDisableReason => WebhookDisableReason { Failing Gone AccountTakenOver }
 }
 
 impl From<IngestProtocol> for pb::IngestProtocol {

@@ -6,7 +6,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::registry::{counters_with, fractions, metrics, seconds_by};
 
 /// The periodic jobs; the mailer runs only if mail is on.
-const JOB_NAMES: [&str; 9] = [
+const JOB_NAMES: [&str; 10] = [
     "account_deletion",
     "event_pruning",
     "mailer",
@@ -16,6 +16,7 @@ const JOB_NAMES: [&str; 9] = [
     "relay_watch",
     "suspension",
     "trust",
+    "webhooks",
 ];
 
 /// Histogram bounds for the duration of a run, in seconds.

@@ -10,7 +10,7 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 21] = [
+const IDEMPOTENT: [&str; 23] = [
     "BeginPublish",
     "ChangePassword",
     "ClaimRelays",
@@ -18,6 +18,8 @@ const IDEMPOTENT: [&str; 21] = [
     "EndPublish",
     "ExchangeApiKey",
     "HeartbeatPublish",
+    // With the same `webhook-id`, by which an endpoint knows it.
+    "RedeliverWebhook",
     "RefreshTokens",
     "ReportRelays",
     "RequestEmailVerification",
@@ -31,6 +33,7 @@ const IDEMPOTENT: [&str; 21] = [
     "SignOut",
     "SuspendUser",
     "SyncNode",
+    "TestWebhook",
     "VerifyEmail",
 ];
 

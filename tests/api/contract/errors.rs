@@ -77,6 +77,8 @@ fn one_of_each() -> Vec<Error> {
         Error::TooManyAttempts(Duration::from_secs(1)),
         Error::RateLimited(Duration::from_secs(1)),
         Error::StreamNotLive,
+        Error::WebhookLimit,
+        Error::WebhookEventExpired,
         Error::DeadlineExceeded,
         Error::Overloaded(Duration::from_secs(1)),
         Error::RequestTooLarge(1),

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     auth::calls,
     harness::{Engine, Postgres, Sqlite, TestServer, User},
+    webhooks::fixture::{create_quiet, plant_delivery},
 };
 
 /// A list RPC, with a request for the page of one row after a token.
@@ -26,11 +27,16 @@ struct List {
 struct Ids {
     project_id: String,
     stream_id: String,
+    webhook_id: String,
 }
 
 impl Ids {
     fn project(&self) -> String {
         self.project_id.clone()
+    }
+
+    fn webhook(&self) -> String {
+        self.webhook_id.clone()
     }
 
     fn stream(&self) -> String {
@@ -64,7 +70,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 9] {
+fn lists() -> [List; 11] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -75,6 +81,9 @@ fn lists() -> [List; 9] {
         "StreamService/ListStreams" ListStreamsRequest { project_id: Ids::project };
         "StreamService/ListRefusals" ListRefusalsRequest { project_id: Ids::project };
         "StreamService/ListRelays" ListRelaysRequest { stream_id: Ids::stream };
+        "WebhookService/ListWebhooks" ListWebhooksRequest {};
+        "WebhookService/ListWebhookDeliveries"
+            ListWebhookDeliveriesRequest { webhook_id: Ids::webhook };
     }
 }
 
@@ -108,9 +117,16 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
     }
     calls::new_session(server, &user).await;
     let project_id = project.id;
+    create_quiet(&user, &project_id, true).await;
+    let webhook_id = create_quiet(&user, &project_id, true).await.id;
+    for revision in 1..=2 {
+        let database = &server.database;
+        plant_delivery(database, &webhook_id, &project_id, revision, "delivered").await;
+    }
     let ids = Ids {
         project_id,
         stream_id,
+        webhook_id,
     };
     (user, ids)
 }

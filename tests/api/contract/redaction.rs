@@ -86,10 +86,10 @@ impl Contract {
 fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
     let printers = printers! {
         BeginPublishRequest ChangePasswordRequest ChangePasswordResponse CreateApiKeyResponse
-        CreateDestinationRequest CreateOperatorKeyResponse CreateProjectResponse DeleteMeRequest ExchangeApiKeyRequest
+        CreateDestinationRequest CreateOperatorKeyResponse CreateProjectResponse CreateWebhookResponse DeleteMeRequest ExchangeApiKeyRequest
         ExchangeApiKeyResponse RefreshTokensRequest RefreshTokensResponse ResetPasswordRequest
         ClaimRelaysResponse NodeConnection RelayAssignment RevealStreamKeyResponse
-        RotateStreamKeyResponse SignInRequest SignInResponse
+        RotateStreamKeyResponse RotateWebhookSecretResponse SignInRequest SignInResponse
         SignInWithIdTokenRequest SignInWithIdTokenResponse SignUpRequest SignUpResponse Tokens
         SyncNodeRequest UpdateDestinationRequest VerifyEmailRequest
     };

@@ -218,6 +218,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "25_add_output_options.sql",
         "02be237e8bc1693ed9fc4ef914c567cee6d25f20ec64268abdcd5bd16c325f29",
     ),
+    (
+        "postgres",
+        "28_create_webhooks.sql",
+        "1d1b7f5da48896c1e0f41220cdeed5c01102f8f9cb161594e4e49ff3f114a731",
+    ),
+    (
+        "sqlite",
+        "28_create_webhooks.sql",
+        "50af87aa610353e757e9039199b0b655bc5d804fe8ada71581bd140dc2e4d343",
+    ),
 ];
 
 #[rstest]

@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use sluice::proto::v1 as pb;
 
 use super::{
-    Client, FullDisk, HttpResponse, Signal, SkewedClock, TestDatabase, eventually, http,
+    Client, FullDisk, HttpResponse, RebindingName, Signal, SkewedClock, TestDatabase, eventually, http,
     send_signal,
 };
 
@@ -76,6 +76,17 @@ impl Process {
     ) -> Self {
         let mut command = Self::command(&["serve"], &[]);
         disk.apply_to(&mut command);
+        Self::spawn(command, database, settings)
+    }
+
+    /// Starts `sluice serve` with a host name whose address changes.
+    pub fn serve_with_rebinding(
+        database: &TestDatabase,
+        name: &RebindingName,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Self::command(&["serve"], &[]);
+        name.apply_to(&mut command);
         Self::spawn(command, database, settings)
     }
 

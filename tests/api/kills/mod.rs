@@ -16,5 +16,6 @@ mod renames;
 mod sessions;
 mod stream_keys;
 mod watches;
+mod webhooks;
 mod writer;
 mod written_rpcs;

@@ -18,7 +18,7 @@ use crate::{
             message::{event, kind},
         },
         upstream::{
-            Address, Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect,
+            Address, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect,
         },
     },
 };
@@ -165,7 +165,7 @@ impl Player<'_> {
     /// Plays until the session ends; returns why.
     async fn play(&mut self, address: &RtmpAddress, certificates: &Certificates) -> UpstreamError {
         let played: Result<Infallible, _> = async {
-            let addresses = Addresses::find(&address.site, None).await?;
+            let addresses = address.site.addresses(None).await?;
             let connection = connect(address, &addresses, certificates).await?;
             let target = StreamTarget {
                 app: address.app.expose(),

@@ -22,7 +22,7 @@ use crate::{
             Incoming, Message, Outgoing, Response, Session, SessionError, StreamTarget, amf0,
             message::kind,
         },
-        upstream::{Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
+        upstream::{Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
     },
 };
 
@@ -103,7 +103,7 @@ impl RtmpOutput<'_> {
         &self,
         codecs: &[String],
     ) -> Result<Session<impl AsyncRead + AsyncWrite + use<>>, UpstreamError> {
-        let addresses = Addresses::find(&self.address.site, Some(self.policy)).await?;
+        let addresses = self.address.site.addresses(Some(self.policy)).await?;
         let connection = connect(self.address, &addresses, self.certificates).await?;
         self.delivery.connected(connection.local, connection.peer);
         let target = StreamTarget {

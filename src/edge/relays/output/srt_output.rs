@@ -14,7 +14,7 @@ use crate::{
     edge::relays::{
         media::{Input, OutputQueue},
         relay_failure::RelayFailure,
-        upstream::{Addresses, Side, SrtAddress},
+        upstream::{Side, SrtAddress},
     },
     proto::v1::RelayErrorSeverity::Fatal,
 };
@@ -80,7 +80,7 @@ impl SrtOutput<'_> {
     }
 
     async fn start(&self) -> Result<(Ffmpeg, PresetFile), RelayFailure> {
-        let addresses = Addresses::find(&self.address.site, Some(self.policy)).await;
+        let addresses = self.address.site.addresses(Some(self.policy)).await;
         let addresses = addresses.map_err(|error| error.failure(Side::Output))?;
         let cannot_start = |error: io::Error| RelayFailure::cannot_start(&error);
         let preset = self.preset().map_err(cannot_start)?;

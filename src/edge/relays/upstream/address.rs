@@ -1,4 +1,8 @@
-use crate::domain::{Secret, is_passed_option};
+use super::error::UpstreamError;
+use crate::{
+    domain::{Secret, UrlPolicy, is_passed_option},
+    outbound::Addresses,
+};
 
 const NO_SCHEME: &str = "must start with rtmp://, rtmps:// or srt://";
 const NO_HOST: &str = "must name a host";
@@ -36,6 +40,16 @@ pub(crate) struct Site {
     pub(crate) host: String,
     /// The port.
     pub(crate) port: u16,
+}
+
+impl Site {
+    /// Its addresses; with a policy, one that it forbids forbids them all.
+    pub(crate) async fn addresses(
+        &self,
+        policy: Option<&UrlPolicy>,
+    ) -> Result<Addresses, UpstreamError> {
+        Ok(Addresses::find(&self.host, self.port, policy).await?)
+    }
 }
 
 /// A stream of an RTMP server.

@@ -3,7 +3,6 @@
 //! | file | purpose |
 //! |---|---|
 //! | `address` | what an address says: where to connect, and what to name there |
-//! | `resolve` | host names to IP addresses that may be connected to |
 //! | `certificates`, `connect` | TCP and TLS connections |
 //! | `redaction` | the words of a server without secrets |
 //! | `error` | what can go wrong, as a failure of the relay |
@@ -13,11 +12,9 @@ mod certificates;
 mod connect;
 mod error;
 mod redaction;
-mod resolve;
 
 pub(super) use address::{Address, Output, RtmpAddress, SrtAddress};
 pub(super) use certificates::Certificates;
 pub(super) use connect::connect;
 pub(super) use error::{Side, UpstreamError};
 pub(super) use redaction::Secrets;
-pub(super) use resolve::Addresses;

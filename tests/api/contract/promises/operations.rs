@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 101] = [
+pub const PROMISES: [Promise; 102] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -91,6 +91,13 @@ pub const PROMISES: [Promise; 101] = [
         &[
             "stream::watch_projects_refusals::a_watch_counts_once_for_each_started_hundred_projects",
             "stream::watch_fan_out::the_number_of_statements_does_not_grow_with_the_number_of_watches",
+        ],
+    ),
+    (
+        "**Webhooks.**",
+        &[
+            "webhooks::delivery::a_hung_endpoint_does_not_delay_others",
+            "webhooks::idle::while_nothing_waits_there_is_one_statement_for_each_poll",
         ],
     ),
     (
