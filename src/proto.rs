@@ -53,8 +53,9 @@ pub fn json<M: Name>(message: &M, is_pretty: bool) -> anyhow::Result<String> {
     let mut text = Vec::new();
     let options = SerializeOptions::new();
     match is_pretty {
-        true => message
-            .serialize_with_options(&mut serde_json::Serializer::pretty(&mut text), &options),
+        true => {
+            message.serialize_with_options(&mut serde_json::Serializer::pretty(&mut text), &options)
+        }
         false => {
             message.serialize_with_options(&mut serde_json::Serializer::new(&mut text), &options)
         }

@@ -107,7 +107,10 @@ impl OutputFormat {
 pub(super) fn json<M: Name>(message: &M, is_pretty: bool) -> Result<String, ClientError> {
     proto::json(message, is_pretty).map_err(|error| {
         let name = M::full_name();
-        ClientError::new(ExitClass::Failure, format!("cannot print {name}: {error:#}"))
+        ClientError::new(
+            ExitClass::Failure,
+            format!("cannot print {name}: {error:#}"),
+        )
     })
 }
 

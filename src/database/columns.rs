@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::domain::{
     EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, NodeId, Platform, PublishConflictPolicy,
-    ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState, WebhookDeliveryState, WebhookDisableReason,
-    WebhookEventTypes,
+    ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState, WebhookDeliveryState,
+    WebhookDisableReason, WebhookEventTypes,
 };
 
 impl<T, DB: Database> Type<DB> for Id<T>

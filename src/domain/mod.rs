@@ -96,7 +96,7 @@ pub use stream_delay::StreamDelay;
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};
 pub use webhook::{
     EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,
-    WebhookDeliveryRecord, WebhookDeliveryState, WebhookDisableReason, WebhookEventType, WebhookEventTypes, WebhookLease,
-    WebhookMessage, WebhookProgress, WebhookTarget, WebhookUpdate,
+    WebhookDeliveryRecord, WebhookDeliveryState, WebhookDisableReason, WebhookEventType,
+    WebhookEventTypes, WebhookLease, WebhookMessage, WebhookProgress, WebhookTarget, WebhookUpdate,
 };
 pub use webhook_url::WebhookUrl;

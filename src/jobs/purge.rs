@@ -167,7 +167,9 @@ async fn purge_batch(
         PurgeTarget::Nodes => Nodes::new(owned).purge(before, batch).await,
         PurgeTarget::Workers => Workers::new(owned).purge(before, batch).await,
         // They have no batches, or a retention of their own.
-        PurgeTarget::Streams | PurgeTarget::Keys | PurgeTarget::WebhookDeliveries => Ok(DeletedBatch::default()),
+        PurgeTarget::Streams | PurgeTarget::Keys | PurgeTarget::WebhookDeliveries => {
+            Ok(DeletedBatch::default())
+        }
     }
 }
 

@@ -41,6 +41,4 @@ pub use sealed_columns::{SealedColumn, SealedValue};
 pub use streams::{
     LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, StreamFilter, Streams,
 };
-pub use webhooks::{
-    DueEvents, SecretRotation, WebhookDeliveries, WebhookQueue, Webhooks,
-};
+pub use webhooks::{DueEvents, SecretRotation, WebhookDeliveries, WebhookQueue, Webhooks};

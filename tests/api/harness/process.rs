@@ -15,8 +15,8 @@ use tonic::transport::{Channel, Endpoint};
 use sluice::proto::v1 as pb;
 
 use super::{
-    Client, FullDisk, HttpResponse, RebindingName, Signal, SkewedClock, TestDatabase, eventually, http,
-    send_signal,
+    Client, FullDisk, HttpResponse, RebindingName, Signal, SkewedClock, TestDatabase, eventually,
+    http, send_signal,
 };
 
 /// The exit code and the output of a command.

@@ -95,7 +95,7 @@ async fn a_redirect_is_a_failure_and_is_not_followed(#[values(Sqlite, Postgres)]
         let (user, endpoint, webhook) = failing(&server, answer).await;
         endpoint.wait_for(2).await;
         let delivery = wait_for_delivery(&user, &webhook, |one| one.attempts > 1).await;
-        assert_eq!(delivery.status_code, status.into());
+        assert_eq!(delivery.status_code, i32::from(status));
         assert!(delivery.error.starts_with("REDIRECT"), "{}", delivery.error);
     }
     assert_eq!(target.connections(), 0);

@@ -161,8 +161,8 @@ async fn an_endpoint_with_an_untrusted_certificate_gets_nothing(
 async fn private_hosts_and_plain_http_are_refused_unless_they_are_allowed(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let server = TestServer::start(engine).await;
-    let user = server.user().await;
+    let strict = TestServer::start(engine).await;
+    let user = strict.user().await;
     for url in [
         "http://example.com/",
         "https://127.0.0.1/",

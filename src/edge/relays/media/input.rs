@@ -17,9 +17,7 @@ use crate::{
             Incoming, Message, Response, Session, SessionError, StreamTarget,
             message::{event, kind},
         },
-        upstream::{
-            Address, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect,
-        },
+        upstream::{Address, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
     },
 };
 

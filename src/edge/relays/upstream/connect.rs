@@ -8,8 +8,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
 use super::{
-    address::RtmpAddress, certificates::Certificates, certificates::tls_error,
-    error::UpstreamError,
+    address::RtmpAddress, certificates::Certificates, certificates::tls_error, error::UpstreamError,
 };
 use crate::{edge::relays::rtmp::handshake, outbound::Addresses};
 
