@@ -6,8 +6,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use sluice::{
     auth::{AccessTokens, Caller, Sealer, SealingSecret, SigningKeys, Subject, TokenSettings},
     domain::{
-        Project, ProjectId, PublishConflictPolicy, ReconnectWindow, Scope, Secret, SessionId,
-        StreamKey, UserId, now,
+        OutagePolicy, Project, ProjectId, PublishConflictPolicy, ReconnectWindow, Scope, Secret,
+        SessionId, StreamKey, UserId, now,
     },
     proto::v1 as pb,
     telemetry::metrics::call_metrics,
@@ -33,6 +33,7 @@ fn caller() -> Caller {
         subject: Subject::User {
             user: UserId::generate(),
             session: SessionId::generate(),
+            auth_time: None,
         },
         scopes: [Scope::ProjectsRead, Scope::ProjectsWrite]
             .into_iter()
@@ -96,6 +97,7 @@ fn conversion(criterion: &mut Criterion) {
         disabled: false,
         reconnect_window: ReconnectWindow::parse(Duration::from_secs(30)).expect("in range"),
         publish_conflict_policy: PublishConflictPolicy::RejectNew,
+        outage_policy: OutagePolicy::End,
         stream_key_hint: "abcd".to_owned(),
         live_stream_id: None,
         revision: 1,

@@ -16,7 +16,7 @@ use anyhow::Context;
 use sluice::{
     database::{Database, DatabaseOptions, Target},
     domain::{
-        AuditContext, Email, Name, ProjectId, PublishConflictPolicy, ReconnectWindow,
+        AuditContext, Email, Name, OutagePolicy, ProjectId, PublishConflictPolicy, ReconnectWindow,
         RequestOrigin, SealedStreamKey, Tenant, UserId, now,
     },
     repositories::{NewProject, NewUser, Projects, Users},
@@ -41,7 +41,7 @@ const ROUNDS: usize = 5;
 /// The statement of `Projects::get`.
 const SELECT: &str =
     "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
-            p.stream_key_hint, s.id as live_stream_id, p.revision,
+            p.outage_policy, p.stream_key_hint, s.id as live_stream_id, p.revision,
             p.create_time, p.update_time
      from projects p
      left join streams s on s.project_id = p.id and s.end_time is null
@@ -198,6 +198,7 @@ async fn fill(database: &Database) -> anyhow::Result<(UserId, Arc<Vec<ProjectId>
             display_name: Name::parse("Show").map_err(|error| anyhow::anyhow!(error.0))?,
             reconnect_window: ReconnectWindow::default(),
             publish_conflict_policy: PublishConflictPolicy::RejectNew,
+            outage_policy: OutagePolicy::End,
             stream_key: SealedStreamKey {
                 hash: id.uuid().as_bytes().to_vec(),
                 sealed: vec![0; 80],

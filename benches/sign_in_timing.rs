@@ -105,6 +105,7 @@ async fn refused(client: &mut AuthServiceClient<Channel>, email: &str) -> anyhow
     let request = pb::SignInRequest {
         email: email.to_owned(),
         password: "incorrect horse battery staple".to_owned(),
+        ..Default::default()
     };
     let begun = Instant::now();
     let answer = client.sign_in(request).await;

@@ -14,6 +14,7 @@
 //! | [`layers`] | the tower layers around all calls |
 //! | [`readiness`] | the reported health of the server |
 //! | [`jobs`] | periodic tasks |
+//! | [`check_dispatch`] | hands checks of destinations to the connected relay workers |
 //! | [`watching`] | watches of projects, and the change notifications that wake them |
 //! | [`mail`] | e-mail messages and their transport |
 //! | [`webhooks`] | signed messages to endpoints of tenants, and their transport |
@@ -39,6 +40,7 @@ pub mod database;
 
 pub mod auth;
 pub mod backoff;
+pub mod check_dispatch;
 pub mod client;
 pub mod commands;
 pub mod config;

@@ -17,7 +17,16 @@ const RESOLUTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time until a connection is established, over all addresses of the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The addresses of a host, each of which may be connected to; never empty.
+/// A host and its port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Site {
+    /// A name or an IP address; that of IPv6 without its brackets.
+    pub(crate) host: String,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+/// The addresses of a site, in the order in which they are to be tried; never empty.
 #[derive(Debug, Clone)]
 pub(crate) struct Addresses(Vec<SocketAddr>);
 
@@ -43,7 +52,7 @@ pub(crate) enum OutboundError {
 
 impl OutboundError {
     /// Why a TCP connection failed.
-    fn connecting(error: &io::Error) -> Self {
+    pub(crate) fn connecting(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
             io::ErrorKind::TimedOut => Self::ConnectTimeout,
@@ -53,27 +62,42 @@ impl OutboundError {
 }
 
 impl Addresses {
-    /// Finds the addresses of a host, a name or an IP address without brackets. With a policy, one
-    /// that it forbids forbids them all.
+    /// Finds the addresses of a site; with a policy, one that it forbids forbids them all.
     pub(crate) async fn find(
-        host: &str,
-        port: u16,
+        site: &Site,
         policy: Option<&UrlPolicy>,
     ) -> Result<Self, OutboundError> {
-        let found = timeout(RESOLUTION_TIMEOUT, lookup_host((host, port))).await;
+        let found = Self::resolve(site).await?;
+        match policy {
+            Some(policy) => found.check(site, policy).map(|()| found),
+            None => Ok(found),
+        }
+    }
+
+    /// Resolves the host of a site.
+    pub(crate) async fn resolve(site: &Site) -> Result<Self, OutboundError> {
+        let found = timeout(
+            RESOLUTION_TIMEOUT,
+            lookup_host((site.host.as_str(), site.port)),
+        )
+        .await;
         let found: Vec<SocketAddr> = match found {
             Ok(Ok(found)) => found.collect(),
             Ok(Err(_)) | Err(_) => return Err(OutboundError::HostNotFound),
         };
-        if found.is_empty() {
-            return Err(OutboundError::HostNotFound);
+        match found.is_empty() {
+            true => Err(OutboundError::HostNotFound),
+            false => Ok(Self(found)),
         }
-        for address in &found {
-            policy
-                .map_or(Ok(()), |policy| policy.check_connection(host, *address))
-                .map_err(|invalid| OutboundError::Forbidden(invalid.0.into_owned()))?;
+    }
+
+    /// An error if the policy forbids one of the addresses of a site.
+    pub(crate) fn check(&self, site: &Site, policy: &UrlPolicy) -> Result<(), OutboundError> {
+        let forbidden = |address| policy.check_connection(&site.host, address).err();
+        match self.0.iter().copied().find_map(forbidden) {
+            Some(invalid) => Err(OutboundError::Forbidden(invalid.0.into_owned())),
+            None => Ok(()),
         }
-        Ok(Self(found))
     }
 
     /// All of them, in the order in which they are to be tried.
@@ -102,20 +126,25 @@ impl Addresses {
 mod tests {
     use super::*;
 
+    fn site(host: &str) -> Site {
+        let host = host.to_owned();
+        Site { host, port: 1935 }
+    }
+
     #[tokio::test]
     async fn a_host_of_a_private_address_is_forbidden_to_tenants_only() {
         let policy = UrlPolicy::default();
         for host in ["127.0.0.1", "::1", "localhost", "10.1.2.3"] {
-            let found = Addresses::find(host, 1935, Some(&policy)).await;
+            let found = Addresses::find(&site(host), Some(&policy)).await;
             assert!(matches!(found, Err(OutboundError::Forbidden(_))), "{host}");
         }
-        let found = Addresses::find("127.0.0.1", 1935, None).await;
+        let found = Addresses::find(&site("127.0.0.1"), None).await;
         assert_eq!(found.map(|found| found.all().len()), Ok(1));
     }
 
     #[tokio::test]
     async fn a_name_that_nobody_knows_is_not_found() {
-        let found = Addresses::find("nobody.invalid", 1935, None).await;
+        let found = Addresses::find(&site("nobody.invalid"), None).await;
         assert_eq!(found.map(drop), Err(OutboundError::HostNotFound));
     }
 }

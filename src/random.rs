@@ -45,3 +45,37 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
             text
         })
 }
+
+/// Bytes in base32 (RFC 4648 section 6), without padding.
+pub(crate) fn base32(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let groups = bytes.chunks(5).flat_map(|group| {
+        let mut padded = [0; 8];
+        padded[3..3 + group.len()].copy_from_slice(group);
+        let bits = u64::from_be_bytes(padded);
+        let letters = (8 * group.len()).div_ceil(5);
+        (0..letters).map(move |at| char::from(ALPHABET[(bits >> (35 - 5 * at)) as usize & 31]))
+    });
+    groups.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base32;
+
+    /// The test vectors of RFC 4648 section 10.
+    #[test]
+    fn base32_is_that_of_rfc_4648() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "MY"),
+            ("fo", "MZXQ"),
+            ("foo", "MZXW6"),
+            ("foob", "MZXW6YQ"),
+            ("fooba", "MZXW6YTB"),
+            ("foobar", "MZXW6YTBOI"),
+        ] {
+            assert_eq!(base32(bytes.as_bytes()), text);
+        }
+    }
+}

@@ -10,16 +10,20 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::service::{Interceptor, Routes};
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    auth::{AccessTokens, AuthInterceptor, IdTokens, Keys, PasswordHasher, Revocations},
+    auth::{
+        AccessTokens, AuthInterceptor, BreachedPasswords, IdTokens, Keys, PasswordHasher,
+        Revocations,
+    },
+    check_dispatch::CheckDispatch,
     config::Config,
     database::{Database, Pooler},
     jobs::{self, CredentialRefresh, Mailer, WebhookDispatcher},
-    layers,
+    layers::{self, FutureWrapper, Unwrapped, WrapCalls},
     mail::MailSender,
     operations::{MetricsCollector, OperationsServer},
     proto::{
@@ -32,10 +36,10 @@ use crate::{
         },
     },
     readiness::{Health, Readiness, SERVICES},
-    repositories::{Outbox, Publishing, RelayLeases},
+    repositories::{Notices, Outbox, Publishing, RelayLeases, WebhookQueue},
     services::{
-        AuthDependencies, AuthService, OperatorService, ProjectService, StreamService,
-        WebhookDependencies, WebhookService, event_writer,
+        AuthDependencies, AuthService, MessageIntervals, OperatorService, ProjectService,
+        StreamService, WebhookDependencies, WebhookService, event_writer,
     },
     transport::{BoundSocket, HttpService, Listener},
     watching::{
@@ -54,6 +58,7 @@ struct Components {
     hub: WatchHub,
     publishing: Publishing,
     relay_leases: RelayLeases,
+    check_dispatch: CheckDispatch,
     webhook_sender: WebhookSender,
     /// `None` if mail is off.
     outbox: Option<Outbox>,
@@ -71,6 +76,18 @@ pub async fn serve(
     keys: Keys,
     config: &Config,
     shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    serve_wrapped(sockets, database, keys, config, shutdown, Unwrapped).await
+}
+
+/// The same, with a wrapper around the futures of calls and of periodic work.
+pub async fn serve_wrapped(
+    sockets: Vec<BoundSocket>,
+    database: Database,
+    keys: Keys,
+    config: &Config,
+    shutdown: impl Future<Output = ()>,
+    wrapper: impl FutureWrapper,
 ) -> anyhow::Result<()> {
     let closing = CancellationToken::new();
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -93,6 +110,7 @@ pub async fn serve(
     let components = Components {
         publishing: Publishing::new(database.clone(), config.stream_timeouts()),
         relay_leases: RelayLeases::new(database.clone(), config.relay_timeouts()),
+        check_dispatch: CheckDispatch::new(database.clone()),
         webhook_sender: WebhookSender::new(
             config.webhooks.url_policy(),
             config.webhooks.webhook_timeout,
@@ -107,20 +125,25 @@ pub async fn serve(
 
     let listener = Listener::new(sockets, config.listener())?;
     let others = reflection_routes(config)?.add_service(health_service);
-    let services = services(config, &components, others)?;
-    let mut serving = Box::pin(listener.serve(services, closing.clone()));
-    let mut jobs = jobs(config, &components, mail_sender);
+    let calls = WrapCalls {
+        inner: services(config, &components, others)?,
+        wrapper: wrapper.clone(),
+    };
+    let mut serving = Box::pin(listener.serve(calls, closing.clone()));
+    let mut jobs = jobs(config, &components, mail_sender, &wrapper);
+    let webhooks = send_webhooks(config, &components, &closing);
+    let mut webhooks = AbortOnDropHandle::new(tokio::spawn(wrapper.wrap(webhooks)));
 
     // It refreshes the credentials that calls are checked against, also during the drain.
-    let mut watching = pin!(
-        components
-            .readiness
-            .watch(&components.database, credentials)
-    );
+    let watching = components
+        .readiness
+        .watch(&components.database, credentials);
+    let mut watching = pin!(wrapper.wrap(watching));
     tokio::select! {
         () = &mut serving => return Ok(()),
         error = &mut watching => return Err(error.into()),
         Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
+        ended = &mut webhooks => anyhow::bail!("a job ended: {ended:?}"),
         () = shutdown => {}
     }
     let deadline = tokio::select! {
@@ -131,6 +154,10 @@ pub async fn serve(
     };
     // Cuts the calls that still run.
     drop(serving);
+    closing.cancel();
+    if timeout_at(deadline, webhooks).await.is_err() {
+        tracing::warn!("webhooks did not stop in time");
+    }
     jobs.shutdown().await;
     let closed = timeout_at(deadline, components.database.close()).await;
     if closed.is_err() {
@@ -150,30 +177,44 @@ fn services(
     let Components { database, keys, .. } = components;
     let tokens = AccessTokens::new(keys.signing.clone(), config.tokens());
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let hasher = PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?;
+    let hasher = match &config.breached_passwords {
+        Some(file) => {
+            let breached = BreachedPasswords::open(file);
+            hasher.refusing(breached.context("SLUICE_BREACHED_PASSWORDS")?)
+        }
+        None => hasher,
+    };
     let auth = AuthService::new(AuthDependencies {
         database: database.clone(),
         tokens: tokens.clone(),
         revocations: components.revocations.clone(),
         sealer: keys.sealer.clone(),
-        hasher: PasswordHasher::start(config.bcrypt_cost, cores, config.password_queue as usize)?,
+        hasher,
         id_tokens: IdTokens::new(config.id_token_providers()),
         session_timeouts: config.session_timeouts(),
+        recent_authentication: config.recent_authentication,
         outbox: components.outbox.clone(),
     });
     let project = ProjectService::new(
         database.clone(),
+        components.check_dispatch.clone(),
         keys.sealer.clone(),
         config.url_policy(),
         config.max_destinations,
+        config.recent_authentication,
     );
     let stream = StreamService::new(
         database.clone(),
         components.publishing.clone(),
         components.relay_leases.clone(),
+        components.check_dispatch.clone(),
         components.hub.clone(),
         keys.sealer.clone(),
-        config.heartbeat_interval,
-        config.watch_heartbeat,
+        MessageIntervals {
+            heartbeat: config.heartbeat_interval,
+            watch: config.watch_heartbeat,
+        },
     );
 
     let operator = OperatorService::new(
@@ -189,6 +230,7 @@ fn services(
         url_policy: config.webhooks.url_policy(),
         max_webhooks: config.webhooks.max_webhooks,
         send_timeout: config.call_timeout.mul_f64(0.8),
+        recent_authentication: config.recent_authentication,
     });
 
     let limits = config.rate_limits();
@@ -206,7 +248,12 @@ fn services(
 }
 
 /// Starts the periodic work, each job once the database is migrated.
-fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender>) -> JoinSet<()> {
+fn jobs(
+    config: &Config,
+    components: &Components,
+    mail_sender: Option<MailSender>,
+    wrapper: &impl FutureWrapper,
+) -> JoinSet<()> {
     let Components {
         database,
         revocations,
@@ -223,6 +270,7 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
             components.relay_leases.clone(),
             revocations.clone(),
         )),
+        Box::pin(jobs::monitor_media(database.clone())),
         Box::pin(jobs::end_suspended_streams(components.publishing.clone())),
         Box::pin(jobs::delete_orphaned_projects(database.clone())),
         Box::pin(jobs::purge_deleted(database.clone())),
@@ -231,8 +279,8 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
         Box::pin(EventPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(RefusalPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(ProjectDiscovery::new(hub.clone(), database).run(config.watch_poll_interval)),
+        Box::pin(components.check_dispatch.clone().run()),
         Box::pin(StatsPoller::new(hub.clone(), database).run()),
-        Box::pin(webhook_dispatcher(config, components).run()),
     ];
     if config.watch_hints && config.db_pooler == Pooler::Transaction {
         tracing::info!(
@@ -253,22 +301,41 @@ fn jobs(config: &Config, components: &Components, mail_sender: Option<MailSender
 
     let migrated = jobs.into_iter().map(|job| {
         let readiness = components.readiness.clone();
-        async move {
+        wrapper.wrap(async move {
             readiness.migrated().await;
             job.await;
-        }
+        })
     });
     migrated.collect()
 }
 
-fn webhook_dispatcher(config: &Config, components: &Components) -> WebhookDispatcher {
-    WebhookDispatcher::new(
-        &components.database,
+/// Sends events to webhooks once the database is migrated, until `closing` is cancelled.
+fn send_webhooks(
+    config: &Config,
+    components: &Components,
+    closing: &CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let database = &components.database;
+    let notices = Notices::new(components.outbox.is_some());
+    let dispatcher = WebhookDispatcher::new(
+        database,
+        WebhookQueue::new(database.clone()).with_notices(notices),
         components.keys.sealer.clone(),
         components.webhook_sender.clone(),
         event_writer(),
         config.webhooks.dispatch(config.watch_poll_interval),
-    )
+        closing.clone(),
+    );
+    let (readiness, closing) = (components.readiness.clone(), closing.clone());
+    async move {
+        if closing
+            .run_until_cancelled(readiness.migrated())
+            .await
+            .is_some()
+        {
+            dispatcher.run().await;
+        }
+    }
 }
 
 /// Reports NOT_SERVING, refuses new calls after the drain delay, and waits for the running

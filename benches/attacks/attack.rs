@@ -156,6 +156,7 @@ pub const ATTACKS: [Attack; 7] = [
                 let request = pb::SignInRequest {
                     email: format!("{stream}-{}@example.com", target.project_id),
                     password: "wrong horse battery staple".to_owned(),
+                    ..Default::default()
                 };
                 let path = "/sluice.v1.AuthService/SignIn";
                 call(stream, path, None, &message(&request), END_STREAM)

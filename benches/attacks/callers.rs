@@ -178,6 +178,7 @@ impl Callers {
                 let request = pb::SignInRequest {
                     email: email.clone(),
                     password: PASSWORD.to_owned(),
+                    ..Default::default()
                 };
                 client.sign_in(request).await?;
                 Ok(())

@@ -27,7 +27,7 @@ pub enum Bare {
 /// The statement of `Projects::get`.
 const SELECT: &str =
     "select p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
-            p.stream_key_hint, s.id as live_stream_id, p.revision,
+            p.outage_policy, p.stream_key_hint, s.id as live_stream_id, p.revision,
             p.create_time, p.update_time
      from projects p
      left join streams s on s.project_id = p.id and s.end_time is null

@@ -41,6 +41,7 @@ pub async fn serve() -> anyhow::Result<()> {
     let subject = Subject::User {
         user: UserId::generate(),
         session: SessionId::generate(),
+        auth_time: None,
     };
     let caller = Caller {
         subject,

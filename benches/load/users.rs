@@ -206,6 +206,7 @@ impl Account {
         let request = pb::SignInRequest {
             email: self.email.clone(),
             password: PASSWORD.to_owned(),
+            ..Default::default()
         };
         let sign_in = Call::new("sluice.v1.AuthService/SignIn", None, &request);
         vec![sign_in.with("x-forwarded-for", &format!("198.51.100.{number}"))]

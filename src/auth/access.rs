@@ -16,7 +16,7 @@ pub enum RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 69] = {
+pub const METHODS: [(&str, RequiredAccess); 77] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -59,6 +59,12 @@ pub const METHODS: [(&str, RequiredAccess); 69] = {
         ("/sluice.v1.AuthService/ExchangeApiKey", Public),
         ("/sluice.v1.AuthService/GetJwks", Public),
         ("/sluice.v1.AuthService/ListAuditEvents", Session),
+        ("/sluice.v1.AuthService/Reauthenticate", Session),
+        ("/sluice.v1.AuthService/CreateSecondFactor", Session),
+        ("/sluice.v1.AuthService/ConfirmSecondFactor", Session),
+        ("/sluice.v1.AuthService/ListSecondFactors", Session),
+        ("/sluice.v1.AuthService/DeleteSecondFactor", Session),
+        ("/sluice.v1.AuthService/RegenerateRecoveryCodes", Session),
         ("/sluice.v1.ProjectService/CreateProject", PROJECTS_WRITE),
         ("/sluice.v1.ProjectService/GetProject", PROJECTS_READ),
         ("/sluice.v1.ProjectService/ListProjects", PROJECTS_READ),
@@ -76,6 +82,8 @@ pub const METHODS: [(&str, RequiredAccess); 69] = {
             "/sluice.v1.ProjectService/UpdateDestination",
             PROJECTS_WRITE,
         ),
+        // It makes an edge connect to the destination.
+        ("/sluice.v1.ProjectService/CheckDestination", PROJECTS_WRITE),
         (
             "/sluice.v1.ProjectService/DeleteDestination",
             PROJECTS_WRITE,
@@ -87,6 +95,7 @@ pub const METHODS: [(&str, RequiredAccess); 69] = {
         ("/sluice.v1.StreamService/SyncNode", STREAMS_PUBLISH),
         ("/sluice.v1.StreamService/GetStream", STREAMS_READ),
         ("/sluice.v1.StreamService/ListStreams", STREAMS_READ),
+        ("/sluice.v1.StreamService/ListStreamSamples", STREAMS_READ),
         ("/sluice.v1.StreamService/StopStream", STREAMS_WRITE),
         ("/sluice.v1.StreamService/ListRefusals", STREAMS_READ),
         // The response contains the project and its destinations.

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{RequestOrigin, SessionId},
-    random::sha256,
+    domain::{RequestOrigin, SessionId, UserId},
+    random::{hex, sha256},
 };
 
 /// How many wrong passwords cause no delay.
@@ -25,15 +25,44 @@ pub struct AttemptSubject {
     /// The account or the session.
     pub(crate) main: Vec<u8>,
     /// For a sign-in: the account together with the caller's address.
-    pub(crate) at_address: Option<Vec<u8>>,
+    pub(crate) at_address: Option<AttemptAtAddress>,
+}
+
+/// The subject of an attempt at an address from which the owner of the account has signed in.
+#[derive(Debug)]
+pub(crate) struct AttemptAtAddress {
+    /// The account together with the address, as [`account_at_address`] returns it.
+    pub familiar: Vec<u8>,
+    /// What the attempt is counted for if that is familiar.
+    pub counted: Vec<u8>,
 }
 
 impl AttemptSubject {
     /// A sign-in to the account of a lower-case e-mail address.
     pub fn of_sign_in(email_key: &str, origin: &RequestOrigin) -> Self {
+        let at_address = account_at_address(email_key, origin);
         Self {
             main: subject("account", email_key),
-            at_address: Some(account_at_address(email_key, origin)),
+            at_address: Some(AttemptAtAddress {
+                counted: at_address.clone(),
+                familiar: at_address,
+            }),
+        }
+    }
+
+    /// A check of a code of the second factor of a user with a lower-case e-mail address.
+    ///
+    /// It is counted apart from passwords: the right password, which comes first, clears only
+    /// their count.
+    pub fn of_second_factor(id: UserId, email_key: &str, origin: &RequestOrigin) -> Self {
+        let familiar = account_at_address(email_key, origin);
+        let (id, address) = (id.to_string(), hex(&familiar));
+        Self {
+            main: subject("second factor", &id),
+            at_address: Some(AttemptAtAddress {
+                counted: subject("second factor", &format!("{id}\n{address}")),
+                familiar,
+            }),
         }
     }
 

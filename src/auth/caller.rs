@@ -1,11 +1,11 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use uuid::Uuid;
 
 use crate::{
     domain::{
         ApiKey, ApiKeyId, AuditContext, NodeId, RequestOrigin, Scope, Scopes, SessionId, Tenant,
-        UserId,
+        Time, UserId,
     },
     error::{Error, Result},
 };
@@ -28,6 +28,8 @@ pub enum Subject {
         user: UserId,
         /// The session of the sign-in.
         session: SessionId,
+        /// When the user last proved who they are; `None` in tokens of earlier versions.
+        auth_time: Option<Time>,
     },
     /// A program that calls with a user's API key.
     Program {
@@ -112,7 +114,7 @@ impl Caller {
     /// The audit context of an action of this caller.
     pub fn audit_context(&self, action: &'static str, origin: RequestOrigin) -> AuditContext {
         let (user_id, session_id, api_key_id) = match self.subject {
-            Subject::User { user, session } => (Some(user), Some(session), None),
+            Subject::User { user, session, .. } => (Some(user), Some(session), None),
             Subject::Program { user, key, .. } => (Some(user), None, Some(key)),
             Subject::Operator { key, .. } => (None, None, Some(key)),
         };
@@ -137,8 +139,29 @@ impl Caller {
     /// The user and session of a signed-in caller; `SessionRequired` for programs and operators.
     pub fn session(&self) -> Result<(UserId, SessionId)> {
         match self.subject {
-            Subject::User { user, session } => Ok((user, session)),
+            Subject::User { user, session, .. } => Ok((user, session)),
             Subject::Program { .. } | Subject::Operator { .. } => Err(Error::SessionRequired),
+        }
+    }
+
+    /// When the user of a session last proved who they are.
+    pub(super) fn auth_time(&self) -> Option<Time> {
+        match self.subject {
+            Subject::User { auth_time, .. } => auth_time,
+            Subject::Program { .. } | Subject::Operator { .. } => None,
+        }
+    }
+
+    /// `ReauthenticationRequired` if the user of a session last proved who they are longer ago than
+    /// this. Zero means no limit. API keys are limited by their scopes instead.
+    pub fn require_recent_authentication(&self, max_age: Duration, now: Time) -> Result<()> {
+        let Subject::User { auth_time, .. } = self.subject else {
+            return Ok(());
+        };
+        match auth_time {
+            _ if max_age.is_zero() => Ok(()),
+            Some(time) if now <= time + max_age => Ok(()),
+            _ => Err(Error::ReauthenticationRequired),
         }
     }
 }
@@ -160,8 +183,62 @@ impl Caller {
     pub(super) fn signed_in(user: UserId) -> Self {
         let session = SessionId::generate();
         Self {
-            subject: Subject::User { user, session },
+            subject: Subject::User {
+                user,
+                session,
+                auth_time: None,
+            },
             scopes: Scopes::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Caller, Subject};
+    use crate::domain::{ApiKeyId, SessionId, UserId, now};
+
+    fn user(auth_time: Option<crate::domain::Time>) -> Caller {
+        let (user, session) = (UserId::generate(), SessionId::generate());
+        Caller {
+            subject: Subject::User {
+                user,
+                session,
+                auth_time,
+            },
+            ..Caller::signed_in(user)
+        }
+    }
+
+    #[test]
+    fn an_authentication_is_recent_until_its_age_exceeds_the_limit() {
+        let (now, limit) = (now(), Duration::from_secs(600));
+        let is_recent = |caller: Caller, limit| {
+            let required = caller.require_recent_authentication(limit, now);
+            required.is_ok()
+        };
+
+        assert!(is_recent(user(Some(now - limit)), limit));
+        assert!(!is_recent(
+            user(Some(now - limit - Duration::from_secs(1))),
+            limit
+        ));
+        // The clock of a replica may be behind.
+        assert!(is_recent(user(Some(now + limit)), limit));
+        // A token of an earlier version does not say it.
+        assert!(!is_recent(user(None), limit));
+        assert!(is_recent(user(None), Duration::ZERO));
+        let subject = Subject::Program {
+            user: UserId::generate(),
+            key: ApiKeyId::generate(),
+            restricted: false,
+        };
+        let program = Caller {
+            subject,
+            ..user(None)
+        };
+        assert!(is_recent(program, limit));
     }
 }

@@ -38,7 +38,7 @@ impl TokenSettings {
 }
 
 /// The claims of an access token (RFC 9068 section 2.2). All are required except the
-/// three that only an API key's token has.
+/// one that only a session's token has, and the three that only an API key's token has.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Claims {
     iss: String,
@@ -52,6 +52,9 @@ pub(super) struct Claims {
     nbf: i64,
     exp: i64,
     jti: Uuid,
+    /// When the user last proved who they are, in tokens of sessions (RFC 9068 section 2.2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
     /// The API key, in tokens of API keys (RFC 9068 section 2.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_id: Option<Uuid>,
@@ -67,7 +70,7 @@ impl Claims {
     /// The claims of a new token for a caller.
     pub fn of(caller: &Caller, settings: &TokenSettings, now: Time, expire_time: Time) -> Self {
         let (sub, sid, client_id, restricted) = match caller.subject {
-            Subject::User { user, session } => (user.uuid(), session.uuid(), None, false),
+            Subject::User { user, session, .. } => (user.uuid(), session.uuid(), None, false),
             Subject::Program {
                 user,
                 key,
@@ -86,6 +89,7 @@ impl Claims {
             // Whole seconds, rounded up.
             exp: (expire_time + TimeDelta::microseconds(999_999)).timestamp(),
             jti: Uuid::now_v7(),
+            auth_time: caller.auth_time().map(|time| time.timestamp()),
             client_id,
             restricted,
             node_id: caller.bound_node().map(ToString::to_string),
@@ -111,6 +115,9 @@ impl Claims {
             None => Subject::User {
                 user: self.sub.into(),
                 session: self.sid.into(),
+                auth_time: self
+                    .auth_time
+                    .and_then(|time| Time::from_timestamp(time, 0)),
             },
             Some(key) if key == self.sub => Subject::Operator {
                 key: key.into(),

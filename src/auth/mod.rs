@@ -9,6 +9,7 @@ pub mod access;
 
 mod access_token;
 mod attempt_delays;
+mod breached_passwords;
 mod caller;
 mod claims;
 mod database_keys;
@@ -28,11 +29,13 @@ mod sealing_key;
 mod signing_keys;
 mod stream_key;
 mod token_cache;
+mod totp;
 mod webhook_secret;
 
 pub use access::RequiredAccess;
 pub use access_token::{AccessToken, AccessTokens};
 pub use attempt_delays::{AttemptSubject, account_at_address, retry_delays};
+pub use breached_passwords::BreachedPasswords;
 pub use caller::{Caller, Subject};
 pub use claims::{LEEWAY_SECONDS, TokenSettings};
 pub use hashed_secrets::{ApiKeySecret, MailToken};
@@ -49,4 +52,5 @@ pub use revocations::{RETENTION as REVOCATION_RETENTION, Revocations};
 pub use sealer::Sealer;
 pub use sealing_key::{AssociatedData, SealingKeyId, SealingSecret};
 pub use signing_keys::{PublicKey, SigningKeys};
+pub use totp::{RecoveryCode, TotpSecret};
 pub use webhook_secret::WebhookSecret;

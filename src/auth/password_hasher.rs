@@ -2,7 +2,7 @@
 //!
 //! bcrypt takes tens of milliseconds of a core. It runs on its own low-priority threads
 //! behind a bounded queue. When the queue is full, a call is refused at once. A job whose
-//! caller is gone is skipped. Addresses take turns, and one has at most an eighth of the queue,
+//! caller goes away leaves the queue. Addresses take turns, and one has at most an eighth of the queue,
 //! so that it cannot keep others from signing in.
 //!
 //! Every password check takes the time of one hash at the configured cost, whatever is
@@ -27,10 +27,11 @@ use bcrypt::{BcryptResult, HashParts};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::BreachedPasswords;
 use crate::{
     domain::{Invalid, Password, PeerAddress, Secret},
     error::{Error, Result},
-    fair_queue::FairQueue,
+    fair_queue::{FairQueue, QueueTicket},
     telemetry::{metrics::PASSWORDS, traces},
 };
 
@@ -45,6 +46,9 @@ const QUEUE_FULL_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The part of the slots that one address may use, but at least one for each thread.
 const ADDRESS_FRACTION: usize = 8;
 
+/// The violation of a new password that is known from a data breach.
+const BREACHED: &str = "must be another one: it is known from a data breach, so others may try it";
+
 /// A well-formed hash of an unknown password, without its version and cost.
 const DUMMY_HASH: &str = "$ODzgR3Qqv8DFHTKS2E0nN.2fYk0pMvHc7v6NlAPVKm1h5xJUqLrKe";
 
@@ -56,6 +60,7 @@ pub struct PasswordHasher {
     jobs: Sender<()>,
     slots: Arc<Slots>,
     cost: u32,
+    breached: Option<Arc<BreachedPasswords>>,
 }
 
 /// The slots of the queue: those that wait, and one for each thread.
@@ -131,7 +136,15 @@ impl PasswordHasher {
                 used: Mutex::default(),
             }),
             cost,
+            breached: None,
         })
+    }
+
+    /// Refuses new passwords that are known from data breaches.
+    #[must_use]
+    pub fn refusing(self, breached: BreachedPasswords) -> Self {
+        let breached = Some(Arc::new(breached));
+        Self { breached, ..self }
     }
 
     /// Reserves a slot in the queue for a caller; `PasswordQueueFull` if there is none, or if
@@ -180,16 +193,27 @@ impl Drop for SlotPermit {
 }
 
 impl HashSlot {
-    /// Checks that a new password is strong for someone who knows the texts in `about`.
+    /// Checks that a new password is strong for someone who knows the texts in `about`, and not
+    /// known from a data breach.
     /// The estimate takes about as long as a hash.
     pub async fn choose(&self, text: &str, about: &[&str]) -> Result<Result<Password, Invalid>> {
         let text = Secret::new(text);
         let about: Vec<_> = about.iter().map(ToString::to_string).collect();
-        self.run(move |_| {
+        let breached = self.hasher.breached.clone();
+        let chosen = self.run(move |_| {
             let about: Vec<_> = about.iter().map(String::as_str).collect();
-            Password::parse_new(text.expose(), &about)
-        })
-        .await
+            let password = Password::parse_new(text.expose(), &about);
+            let Some(breached) = breached else {
+                return Ok(password);
+            };
+            match password {
+                Ok(password) if breached.contains(&password)? => {
+                    Ok(Err(Invalid::because(BREACHED)))
+                }
+                password => Ok(password),
+            }
+        });
+        chosen.await?.map_err(Error::Internal)
     }
 
     /// Hashes a password with a new salt.
@@ -233,12 +257,31 @@ impl HashSlot {
         });
         PASSWORDS.waiting.inc();
         let hasher = &self.hasher;
-        hasher.queue.lock().push(Some(self.permit.address), task);
+        let ticket = hasher.queue.lock().push(Some(self.permit.address), task);
+        let _waiting = WaitingJob {
+            queue: &hasher.queue,
+            ticket,
+        };
         hasher
             .jobs
             .send(())
             .map_err(|_| Error::internal(anyhow::anyhow!("no hashing thread")))?;
         done.await.map_err(Error::internal)
+    }
+}
+
+/// A job whose caller waits, until dropped.
+struct WaitingJob<'a> {
+    queue: &'a Queue,
+    ticket: QueueTicket<Option<PeerAddress>>,
+}
+
+impl Drop for WaitingJob<'_> {
+    fn drop(&mut self) {
+        let job = self.queue.lock().remove(self.ticket);
+        if job.is_some() {
+            PASSWORDS.waiting.dec();
+        }
     }
 }
 
@@ -382,6 +425,40 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(*order.lock(), [1, 2, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn jobs_of_callers_that_went_away_cost_their_address_no_turn() {
+        let hasher = PasswordHasher::start(4, 1, 31).unwrap();
+        let (release, blocked) = mpsc::channel::<()>();
+        let slot = hasher.reserve_slot(address(9)).unwrap();
+        let mut first = pin!(slot.run(move |_| blocked.recv()));
+        assert!(poll!(first.as_mut()).is_pending());
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let jobs = [
+            (1, "left"),
+            (1, "left"),
+            (1, "here"),
+            (2, "here"),
+            (2, "here"),
+        ];
+        let slots = jobs.map(|(number, _)| hasher.reserve_slot(address(number)).unwrap());
+        let mut waiting = Vec::new();
+        for (slot, (number, state)) in slots.iter().zip(jobs) {
+            let order = Arc::clone(&order);
+            let mut job = Box::pin(slot.run(move |_| order.lock().push(number)));
+            assert!(poll!(job.as_mut()).is_pending());
+            if state == "here" {
+                waiting.push(job);
+            }
+        }
+
+        release.send(()).unwrap();
+        first.await.unwrap().unwrap();
+        for job in waiting {
+            job.await.unwrap();
+        }
+        assert_eq!(*order.lock(), [1, 2, 2]);
     }
 
     #[tokio::test]

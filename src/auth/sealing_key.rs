@@ -9,7 +9,9 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::{ApiKeyId, DestinationId, KeyPurpose, ProjectId, SessionId, WebhookId},
+    domain::{
+        ApiKeyId, DestinationId, KeyPurpose, ProjectId, SecondFactorId, SessionId, WebhookId,
+    },
     random::{hex, random_bytes},
 };
 
@@ -153,6 +155,11 @@ impl AssociatedData {
     /// For the secret of an API key that was created with a request id.
     pub fn api_key_secret(id: ApiKeyId) -> Self {
         Self(format!("idempotent_creates/secret/{id}"))
+    }
+
+    /// For the secret of a user's authenticator.
+    pub fn totp_secret(id: SecondFactorId) -> Self {
+        Self(format!("second_factors/secret/{id}"))
     }
 
     /// For a secret of a webhook, the current one and the one before.

@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 
 use super::{
@@ -5,7 +7,7 @@ use super::{
     options::ClientOptions,
     output::{Table, print_line},
     profile::{Profile, ProfileFile},
-    secret_input::{from_stdin, prompt},
+    secret_input::{from_file, from_stdin, prompt},
     session::{Session, request_id},
     text::time,
 };
@@ -36,6 +38,10 @@ pub struct Login {
     /// Read the password from standard input instead of asking for it.
     #[arg(long)]
     password_stdin: bool,
+    /// Read the code of the second factor from this file instead of asking for it: one line with the
+    /// six digits of an authenticator, or with a recovery code.
+    #[arg(long, value_name = "FILE")]
+    code_file: Option<PathBuf>,
     #[command(flatten)]
     options: ClientOptions,
 }
@@ -78,14 +84,19 @@ pub(super) async fn signup(arguments: &Signup) -> Result<(), ClientError> {
 pub(super) async fn login(arguments: &Login) -> Result<(), ClientError> {
     let session = Session::anonymous(&arguments.options)?;
     let password = password(arguments.password_stdin, false)?;
-    let request = pb::SignInRequest {
+    let mut request = pb::SignInRequest {
         email: arguments.email.clone(),
         password: password.expose().to_owned(),
+        second_factor_code: String::new(),
     };
-    let answer = session.call_once(request, async |mut api, request| {
-        api.auth.sign_in(request).await
-    });
-    let answer = answer.await?;
+    let answer = match sign_in(&session, &request).await {
+        Err(error) if error.has_reason("SECOND_FACTOR_REQUIRED") => {
+            let code = second_factor_code(arguments.code_file.as_deref())?;
+            request.second_factor_code = code.expose().to_owned();
+            sign_in(&session, &request).await?
+        }
+        answer => answer?,
+    };
     let (user, tokens) = (answer.user.unwrap_or_default(), answer.tokens);
     store(
         &arguments.options,
@@ -94,6 +105,16 @@ pub(super) async fn login(arguments: &Login) -> Result<(), ClientError> {
         tokens.unwrap_or_default(),
     )?;
     greet(&session, user)
+}
+
+async fn sign_in(
+    session: &Session,
+    request: &pb::SignInRequest,
+) -> Result<pb::SignInResponse, ClientError> {
+    let answer = session.call_once(request.clone(), async |mut api, request| {
+        api.auth.sign_in(request).await
+    });
+    answer.await
 }
 
 /// Ends the session of the profile, and deletes the profile.
@@ -140,7 +161,8 @@ pub(super) async fn token(options: &ClientOptions) -> Result<(), ClientError> {
     print_line(&token.unwrap_or_default())
 }
 
-fn password(from_input: bool, is_new: bool) -> Result<Secret, ClientError> {
+/// Asks for a password, or reads it from standard input.
+pub(super) fn password(from_input: bool, is_new: bool) -> Result<Secret, ClientError> {
     const FLAG: &str = "--password-stdin";
     if from_input {
         return from_stdin(FLAG);
@@ -149,6 +171,15 @@ fn password(from_input: bool, is_new: bool) -> Result<Secret, ClientError> {
     match is_new && prompt("Repeat the password", FLAG)? != password {
         true => Err(ClientError::usage("the two passwords differ: try again")),
         false => Ok(password),
+    }
+}
+
+/// Asks for a code of the second factor, or reads it from a file.
+pub(super) fn second_factor_code(file: Option<&Path>) -> Result<Secret, ClientError> {
+    const FLAG: &str = "--code-file";
+    match file {
+        Some(file) => from_file(file, FLAG),
+        None => prompt("Code of the authenticator, or a recovery code", FLAG),
     }
 }
 

@@ -6,6 +6,8 @@ use super::{
     audit,
     destinations::{self, DestinationCommand},
     error::ClientError,
+    export,
+    factors::{self, FactorCommand},
     options::ClientOptions,
     pages::Limit,
     projects::{self, ProjectCommand},
@@ -93,10 +95,22 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
+    /// Authenticators of the signed-in user, whose codes complete a sign-in, and recovery codes.
+    Factor {
+        #[command(subcommand)]
+        command: FactorCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
     /// List the audit log of the signed-in user.
     Audit {
         #[command(flatten)]
         limit: Limit,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// Print all data of the signed-in user, without secrets: a line of JSON for each record.
+    Export {
         #[command(flatten)]
         options: ClientOptions,
     },
@@ -134,6 +148,10 @@ pub async fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Key { command, options } => {
             api_keys::run(&Session::open(&options)?, command).await
         }
+        ClientCommand::Factor { command, options } => {
+            factors::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Export { options } => export::print(&Session::open(&options)?).await,
         ClientCommand::Audit { limit, options } => {
             audit::print(&Session::open(&options)?, &limit).await
         }

@@ -3,13 +3,13 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 
 use super::{
-    error::ClientError,
+    error::{ClientError, ExitClass},
     names::{destination_id, project_id},
     output::{Table, printable},
     pages::{Limit, list_all},
     secret_input::{from_file, from_stdin},
     session::{Session, request_id},
-    text::{enum_parser, label, or_dash, time, to_duration},
+    text::{duration, enum_parser, label, or_dash, time, to_duration},
 };
 use crate::{
     domain::Secret,
@@ -17,6 +17,8 @@ use crate::{
 };
 
 const PLATFORM: &str = "PLATFORM_";
+const CHECK_STEP: &str = "DESTINATION_CHECK_STEP_";
+const CHECK_OUTCOME: &str = "DESTINATION_CHECK_OUTCOME_";
 
 /// The commands of `sluice destination`.
 #[derive(Subcommand)]
@@ -108,6 +110,12 @@ pub enum DestinationCommand {
         /// Do this only if the destination still has this `etag`, which `-o json` shows.
         #[arg(long, default_value = "", hide_default_value = true)]
         etag: String,
+    },
+    /// Check whether a destination can be reached from where streams are sent. Nothing is
+    /// published, and the stream key is not sent.
+    Check {
+        #[command(flatten)]
+        destination: DestinationChoice,
     },
     /// List the platforms, with their servers and limits.
     Platforms,
@@ -239,6 +247,7 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
             };
             delete(session, request).await
         }
+        DestinationCommand::Check { destination } => check(session, &destination).await,
         DestinationCommand::Platforms => platforms(session).await,
     }
 }
@@ -327,6 +336,34 @@ async fn delete(
     });
     let answer = answer.await?;
     session.output().print_text(&answer, &text)
+}
+
+async fn check(session: &Session, destination: &DestinationChoice) -> Result<(), ClientError> {
+    let request = pb::CheckDestinationRequest {
+        destination_id: destination.id(session).await?,
+    };
+    let answer = session.call(request, async |mut api, request| {
+        api.project.check_destination(request).await
+    });
+    let answer = answer.await?;
+    session.output().print(&answer, |answer| {
+        let rows = answer.results.iter().map(|result| {
+            [
+                label(result.step().as_str_name(), CHECK_STEP),
+                label(result.outcome().as_str_name(), CHECK_OUTCOME),
+                duration(result.duration),
+                result.detail.clone(),
+            ]
+        });
+        Table::new(["STEP", "RESULT", "TIME", "DETAIL"], rows)
+    })?;
+    match answer.is_reachable {
+        true => Ok(()),
+        false => Err(ClientError::new(
+            ExitClass::Failure,
+            "the destination cannot be reached",
+        )),
+    }
 }
 
 async fn platforms(session: &Session) -> Result<(), ClientError> {

@@ -8,6 +8,8 @@ use tonic_types::StatusExt;
 pub struct ClientError {
     sentences: Vec<String>,
     exit: ExitClass,
+    /// The reason of a call's error (`ErrorInfo.reason`); empty otherwise.
+    reason: String,
 }
 
 /// The exit codes of the client commands, as `docs/cli.md` lists them.
@@ -35,6 +37,7 @@ impl ClientError {
         Self {
             sentences: vec![sentence.into()],
             exit,
+            reason: String::new(),
         }
     }
 
@@ -58,6 +61,7 @@ impl ClientError {
             return Self {
                 sentences: violations.iter().map(sentence).collect(),
                 exit,
+                reason: reason(status),
             };
         }
 
@@ -73,7 +77,15 @@ impl ClientError {
             }
             (None, None) => String::new(),
         };
-        Self::new(exit, format!("{}{remedy}", status.message()))
+        Self {
+            reason: info.reason.clone(),
+            ..Self::new(exit, format!("{}{remedy}", status.message()))
+        }
+    }
+
+    /// Whether a call failed for this reason (`ErrorInfo.reason`).
+    pub fn has_reason(&self, reason: &str) -> bool {
+        self.reason == reason
     }
 
     /// The sentences, to be printed one a line. There may be none.
@@ -94,6 +106,7 @@ impl From<io::Error> for ClientError {
             io::ErrorKind::BrokenPipe => Self {
                 sentences: Vec::new(),
                 exit: ExitClass::OutputClosed,
+                reason: String::new(),
             },
             _ => Self::new(ExitClass::Failure, error.to_string()),
         }
@@ -154,6 +167,8 @@ fn remedy(reason: &str) -> Option<&'static str> {
         "SCOPE_MISSING" => Some("use an API key with this scope, or run `sluice login`"),
         "SESSION_REQUIRED" => Some("run `sluice login` and unset SLUICE_API_KEY (--api-key)"),
         "API_KEY_RESTRICTED" => Some("use an API key for all projects, or run `sluice login`"),
+        "REAUTHENTICATION_REQUIRED" => Some("run `sluice login` first, or use a terminal"),
+        "SECOND_FACTOR_LIMIT_REACHED" => Some("delete one with `sluice factor delete`"),
         "EMAIL_TAKEN" => Some("run `sluice login`"),
         "PROJECT_LIVE" => Some("stop it with `sluice stream stop`, or use --force"),
         "STREAM_NOT_LIVE" => Some("relays run only while a publisher is connected"),

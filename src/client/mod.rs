@@ -7,6 +7,8 @@ mod audit;
 mod command;
 mod destinations;
 mod error;
+mod export;
+mod factors;
 mod names;
 mod options;
 mod output;

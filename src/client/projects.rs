@@ -10,10 +10,11 @@ use super::{
     session::{Session, request_id},
     text::{duration, enum_parser, label, or_dash, time, to_duration},
 };
-use crate::proto::v1::{self as pb, ProjectView, PublishConflictPolicy, RelayState};
+use crate::proto::v1::{self as pb, OutagePolicy, ProjectView, PublishConflictPolicy, RelayState};
 
 const PROJECT_STREAM_STATE: &str = "PROJECT_STREAM_STATE_";
 const POLICY: &str = "PUBLISH_CONFLICT_POLICY_";
+const OUTAGE_POLICY: &str = "OUTAGE_POLICY_";
 
 /// The commands of `sluice project`. A project is named by its id, its unique name, or the unique
 /// start of its id.
@@ -29,6 +30,10 @@ pub enum ProjectCommand {
         /// What happens to a publisher while another one is connected.
         #[arg(long, value_parser = policy())]
         on_conflict: Option<PublishConflictPolicy>,
+        /// What destinations get while the publisher is away: nothing, or the last picture on
+        /// the same connection.
+        #[arg(long, value_parser = outage_policy())]
+        on_outage: Option<OutagePolicy>,
         #[command(flatten)]
         key: ShowKey,
     },
@@ -65,6 +70,10 @@ pub enum ProjectCommand {
         /// What happens to a publisher while another one is connected.
         #[arg(long, group = "changes", value_parser = policy())]
         on_conflict: Option<PublishConflictPolicy>,
+        /// What destinations get while the publisher is away: nothing, or the last picture on
+        /// the same connection.
+        #[arg(long, group = "changes", value_parser = outage_policy())]
+        on_outage: Option<OutagePolicy>,
         /// Do this only if the project still has this `etag`, which `-o json` shows.
         #[arg(long, default_value = "", hide_default_value = true)]
         etag: String,
@@ -119,6 +128,10 @@ fn policy() -> impl clap::builder::TypedValueParser<Value = PublishConflictPolic
     enum_parser(POLICY, PublishConflictPolicy::as_str_name)
 }
 
+fn outage_policy() -> impl clap::builder::TypedValueParser<Value = OutagePolicy> {
+    enum_parser(OUTAGE_POLICY, OutagePolicy::as_str_name)
+}
+
 /// Runs a command of `sluice project`.
 pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<(), ClientError> {
     match command {
@@ -126,12 +139,14 @@ pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<()
             name,
             reconnect_window,
             on_conflict,
+            on_outage,
             key,
         } => {
             let request = pb::CreateProjectRequest {
                 display_name: name,
                 reconnect_window: reconnect_window.map(to_duration),
                 publish_conflict_policy: on_conflict.unwrap_or_default().into(),
+                outage_policy: on_outage.unwrap_or_default().into(),
                 request_id: request_id(),
             };
             create(session, request, &key).await
@@ -144,6 +159,7 @@ pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<()
             disabled,
             reconnect_window,
             on_conflict,
+            on_outage,
             etag,
         } => {
             let request = pb::UpdateProjectRequest {
@@ -152,6 +168,7 @@ pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<()
                 disabled,
                 reconnect_window: reconnect_window.map(to_duration),
                 publish_conflict_policy: on_conflict.map(i32::from),
+                outage_policy: on_outage.map(i32::from),
                 etag,
                 request_id: request_id(),
             };
@@ -379,6 +396,7 @@ fn record(project: Option<&pb::Project>, stream_key: &str) -> Table {
         key => key.to_owned(),
     };
     let policy = project.publish_conflict_policy();
+    let outage_policy = project.outage_policy();
     Table::record([
         ("id", project.id.clone()),
         ("name", project.display_name.clone()),
@@ -387,6 +405,10 @@ fn record(project: Option<&pb::Project>, stream_key: &str) -> Table {
         ("live stream", or_dash(&project.live_stream_id)),
         ("reconnect window", duration(project.reconnect_window)),
         ("on conflict", label(policy.as_str_name(), POLICY)),
+        (
+            "on outage",
+            label(outage_policy.as_str_name(), OUTAGE_POLICY),
+        ),
         ("revision", project.revision.to_string()),
         ("created", time(project.create_time)),
         ("updated", time(project.update_time)),

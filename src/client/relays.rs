@@ -135,9 +135,18 @@ async fn print_list(session: &Session, stream_id: String) -> Result<(), ClientEr
                 bitrate(relay.bitrate_bps),
                 bytes(relay.bytes_sent),
                 problem(relay),
+                streams::issues(&relay.issues),
             ]
         });
-        let header = ["DESTINATION", "ID", "STATE", "BITRATE", "SENT", "ERROR"];
+        let header = [
+            "DESTINATION",
+            "ID",
+            "STATE",
+            "BITRATE",
+            "SENT",
+            "ERROR",
+            "ISSUES",
+        ];
         Table::new(header, rows)
     })
 }
@@ -168,6 +177,13 @@ fn record(relay: Option<&pb::Relay>) -> Table {
         ("attempt", relay.attempt.to_string()),
         ("next retry", time(relay.next_retry_time)),
         ("error", problem(&relay)),
+        ("issues", streams::issues(&relay.issues)),
+        ("lag", format!("{} ms", relay.lag_ms)),
+        ("dropped", format!("{} packets", relay.dropped_packets)),
+        (
+            "sent again",
+            format!("{} segments", relay.retransmitted_segments),
+        ),
         ("worker", or_dash(&relay.worker_id)),
     ])
 }

@@ -19,13 +19,18 @@ const MAX_LENGTH: u64 = 64 * 1024;
 /// flag to use instead.
 pub(super) fn prompt(question: &str, flag: &str) -> Result<Secret, ClientError> {
     let terminal = Term::stderr();
-    if !io::stdin().is_terminal() || !terminal.is_term() {
+    if !can_prompt() {
         return Err(ClientError::usage(format!(
             "there is no terminal to ask for a secret: use {flag}"
         )));
     }
     terminal.write_str(&format!("{question}: "))?;
     Ok(Secret::new(terminal.read_secure_line()?))
+}
+
+/// Whether there is a terminal to ask on.
+pub(super) fn can_prompt() -> bool {
+    io::stdin().is_terminal() && Term::stderr().is_term()
 }
 
 /// Reads a secret from standard input, without the end of its line.

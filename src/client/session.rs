@@ -15,6 +15,7 @@ use super::{
     error::{ClientError, ExitClass, is_unavailable, reason},
     options::{ClientOptions, OutputFormat, parse_server},
     profile::{Profile, ProfileFile},
+    secret_input::{can_prompt, prompt},
 };
 use crate::{
     backoff::Backoff,
@@ -194,7 +195,7 @@ impl Session {
         message: Q,
         rpc: impl AsyncFn(Api, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, ClientError> {
-        let (mut failures, mut refused) = (0, None);
+        let (mut failures, mut refused, mut is_recent) = (0, None, false);
         loop {
             let token = self.access_token(refused.as_deref()).await?;
             let mut request = Request::new(message.clone());
@@ -208,10 +209,63 @@ impl Session {
             } else if is_unavailable(&status) && failures < retries {
                 failures += 1;
                 sleep(RETRY_BACKOFF.delay(failures)).await;
+            } else if reason(&status) == "REAUTHENTICATION_REQUIRED" && !is_recent && can_prompt() {
+                self.reauthenticate().await?;
+                is_recent = true;
             } else {
                 return Err(self.error(&status));
             }
         }
+    }
+
+    /// Asks for what proves again who the user of the profile is: a code if the account has a second
+    /// factor, otherwise the password. Keeps the new access token.
+    async fn reauthenticate(&self) -> Result<(), ClientError> {
+        let Credentials::Profile(file) = &self.credentials else {
+            return Ok(());
+        };
+        let factors = pb::ListSecondFactorsRequest::default();
+        let factors = self.call_authorized(file, factors, async |mut api, request| {
+            api.auth.list_second_factors(request).await
+        });
+        let mut proof = pb::ReauthenticateRequest::default();
+        match factors.await?.second_factors.is_empty() {
+            true => {
+                let password = prompt("Password, to confirm that it is you", "`sluice login`")?;
+                proof.password = password.expose().to_owned();
+            }
+            false => {
+                let code = prompt("Code, to confirm that it is you", "`sluice login`")?;
+                proof.second_factor_code = code.expose().to_owned();
+            }
+        }
+        let answer = self.call_authorized(file, proof, async |mut api, request| {
+            api.auth.reauthenticate(request).await
+        });
+        let answer = answer.await?;
+
+        let lock = file.lock()?;
+        let profile = file.read()?.ok_or_else(|| not_signed_in(file))?;
+        let profile = Profile {
+            access_token: answer.access_token,
+            access_token_expire_time: end_of(answer.access_token_expire_time),
+            ..profile
+        };
+        file.write(&profile, &lock)
+    }
+
+    /// Calls an RPC once with the token of the profile.
+    async fn call_authorized<Q, A>(
+        &self,
+        file: &ProfileFile,
+        message: Q,
+        rpc: impl AsyncFn(Api, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, ClientError> {
+        let token = self.profile_token(file, None).await?;
+        let mut request = Request::new(message);
+        request.set_timeout(CALL_TIMEOUT);
+        let answer = rpc(self.api(Some(&token))?, request).await;
+        Ok(answer.map_err(|status| self.error(&status))?.into_inner())
     }
 
     /// Clients with a valid token, for a call with a response stream. `refused` is a token that

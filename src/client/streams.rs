@@ -8,7 +8,9 @@ use super::{
     output::Table,
     pages::Limit,
     session::{Session, request_id},
-    text::{bitrate, bytes, enum_parser, label, optional_label, or_dash, time, to_duration},
+    text::{
+        bitrate, bytes, duration, enum_parser, label, optional_label, or_dash, time, to_duration,
+    },
 };
 use crate::proto::v1::{self as pb, StreamState};
 
@@ -32,6 +34,14 @@ pub enum StreamCommand {
     Get {
         #[command(flatten)]
         stream: StreamChoice,
+    },
+    /// List samples of the statistics of a stream: one every 10 seconds, kept for a day, newest
+    /// first.
+    Samples {
+        #[command(flatten)]
+        stream: StreamChoice,
+        #[command(flatten)]
+        limit: Limit,
     },
     /// End a stream.
     Stop {
@@ -99,6 +109,9 @@ pub(super) async fn run(session: &Session, command: StreamCommand) -> Result<(),
                 .output()
                 .print(&answer, |answer| record(answer.stream.as_ref()))
         }
+        StreamCommand::Samples { stream, limit } => {
+            samples(session, stream.id(session).await?, &limit).await
+        }
         StreamCommand::Stop { stream, hold } => {
             let request = pb::StopStreamRequest {
                 stream_id: stream.id(session).await?,
@@ -163,6 +176,39 @@ async fn list(
     })
 }
 
+async fn samples(session: &Session, stream_id: String, limit: &Limit) -> Result<(), ClientError> {
+    let samples = limit.list(async |page_size, page_token| {
+        let request = pb::ListStreamSamplesRequest {
+            stream_id: stream_id.clone(),
+            page_size,
+            page_token,
+            ..Default::default()
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.stream.list_stream_samples(request).await
+        });
+        let page = page.await?;
+        Ok((page.samples, page.next_page_token))
+    });
+    let answer = pb::ListStreamSamplesResponse {
+        samples: samples.await?,
+        next_page_token: String::new(),
+    };
+    session.output().print(&answer, |answer| {
+        let rows = answer.samples.iter().map(|sample| {
+            let stats = sample.stats.clone().unwrap_or_default();
+            [
+                time(sample.sample_time),
+                bitrate(stats.bitrate_bps),
+                video(&stats),
+                keyframe_interval(&stats),
+                audio(&stats),
+            ]
+        });
+        Table::new(["TIME", "BITRATE", "VIDEO", "KEYFRAMES", "AUDIO"], rows)
+    })
+}
+
 async fn stop(session: &Session, request: pb::StopStreamRequest) -> Result<(), ClientError> {
     let answer = session.call(request, async |mut api, request| {
         api.stream.stop_stream(request).await
@@ -192,13 +238,50 @@ fn record(stream: Option<&pb::Stream>) -> Table {
         ("bitrate", bitrate(stats.bitrate_bps)),
         ("received", bytes(stats.bytes_received)),
         ("video", video(&stats)),
-        ("audio", or_dash(&stats.audio_codec)),
+        ("keyframes", keyframe_interval(&stats)),
+        ("audio", audio(&stats)),
+        ("issues", issues(&stream.issues)),
         ("began", time(stream.create_time)),
         ("live since", time(stream.live_time)),
         ("last seen", time(stream.last_seen_time)),
         ("ended", time(stream.end_time)),
         ("end reason", end_reason(&stream)),
     ])
+}
+
+/// The codec, rate and channels of the audio; `none` if there is none, `-` if nothing is known.
+pub(super) fn audio(stats: &pb::StreamStats) -> String {
+    if stats.has_audio == Some(false) {
+        return "none".to_owned();
+    }
+    let mut parts = Vec::new();
+    if !stats.audio_codec.is_empty() {
+        parts.push(stats.audio_codec.clone());
+    }
+    if stats.audio_sample_rate > 0 {
+        parts.push(format!("{} Hz", stats.audio_sample_rate));
+    }
+    if stats.audio_channels > 0 {
+        parts.push(format!("{} channels", stats.audio_channels));
+    }
+    or_dash(&parts.join(" "))
+}
+
+/// The time between key frames; `-` if it is not measured.
+fn keyframe_interval(stats: &pb::StreamStats) -> String {
+    match stats.keyframe_interval {
+        None => "-".to_owned(),
+        interval => format!("every {}", duration(interval)),
+    }
+}
+
+/// Issues of media, each with its detail; `-` if there are none.
+pub(super) fn issues(issues: &[pb::MediaIssue]) -> String {
+    let texts = issues.iter().map(|issue| {
+        let code = label(issue.code().as_str_name(), "MEDIA_ISSUE_CODE_");
+        format!("{code}: {}", issue.detail)
+    });
+    or_dash(&texts.collect::<Vec<_>>().join("; "))
 }
 
 /// The codec, size and frame rate of a video; `-` if nothing is known.

@@ -4,10 +4,10 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{
-    admin_api::{self, ApiCommand},
     admin_output::Output,
     error::CommandError,
     migrate::{require_database, with_database},
+    operator::{self, OperatorCommand},
     progress::counter,
     rotate,
     serve::prepare,
@@ -17,12 +17,15 @@ use crate::{
     auth::ApiKeySecret,
     client::{ClientError, ExitClass},
     config::{Config, CopyTarget, DataSettings, Resolved, Settings, parse::duration},
-    database::{self, CopiedTable, CopyError, DatabaseOptions, SettingNames, Target},
+    database::{self, CopiedTable, CopyError, Database, DatabaseOptions, SettingNames, Target},
     domain::{
-        ApiKeyId, AuditContext, Email, Invalid, Name, NodeId, RequestOrigin, Scope, Scopes, now,
+        ApiKeyId, AuditContext, Email, Invalid, Name, NodeId, RequestOrigin, Scope, Scopes, User,
+        now,
     },
     proto::v1 as pb,
-    repositories::{Created, NewOperatorKey, NewSecret, OperatorKeys, Sessions, Users},
+    repositories::{
+        Created, NewOperatorKey, NewSecret, OperatorKeys, SecondFactors, Sessions, Users,
+    },
     services::key_message,
 };
 
@@ -33,7 +36,7 @@ use crate::{
 #[derive(Subcommand)]
 pub(super) enum Admin {
     #[command(flatten)]
-    Api(ApiCommand),
+    Operator(OperatorCommand),
     /// Create an operator key at the database, and print its secret: the first key, and keys of
     /// media servers and relay workers until there is one with the scope `operator:write`.
     ///
@@ -68,6 +71,17 @@ pub(super) enum Admin {
         /// End the sessions of all users.
         #[arg(long, group = "whose")]
         all: bool,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        settings: Settings<Config, DataSettings>,
+    },
+    /// Remove the second factors of a user who has lost all authenticators and recovery codes, and
+    /// print their number. Make sure that it is the owner of the account who asks.
+    RemoveSecondFactors {
+        /// The e-mail address of the user's account, case-insensitive.
+        #[arg(long)]
+        email: String,
         #[command(flatten)]
         output: Output,
         #[command(flatten)]
@@ -120,7 +134,7 @@ pub(super) enum Admin {
 /// Runs a command for operators.
 pub(super) fn run(command: Admin) -> Result<(), CommandError> {
     match command {
-        Admin::Api(command) => admin_api::run(command),
+        Admin::Operator(command) => operator::run(command),
         Admin::CreateApiKey {
             scopes,
             name,
@@ -139,6 +153,11 @@ pub(super) fn run(command: Admin) -> Result<(), CommandError> {
             settings,
             ..
         } => end_sessions(&resolve(settings)?, email.as_deref(), output),
+        Admin::RemoveSecondFactors {
+            email,
+            output,
+            settings,
+        } => remove_second_factors(&resolve(settings)?, &email, output),
         Admin::RotateSigningKey {
             revoke_old,
             activate_after,
@@ -253,9 +272,7 @@ fn end_sessions(
         let Some(email) = email else {
             return Ok(sessions.revoke_all_users(&audit_of(None), now()).await?);
         };
-        let found = Users::new(database.clone()).find_by_email(&email).await?;
-        let unknown = || ClientError::new(ExitClass::NotFound, "no account has this address");
-        let (user, _) = found.ok_or_else(unknown).map_err(CommandError::Client)?;
+        let user = user_of(database, &email).await?;
         let audit = audit_of(Some(user.id));
         let ended = sessions.revoke_all(user.id, None, &audit, now()).await?;
         Ok(ended.len())
@@ -263,6 +280,36 @@ fn end_sessions(
 
     let line = format!("{ended} sessions ended");
     output.print(&[line], &json!({ "endedSessions": ended }));
+    Ok(())
+}
+
+/// The account of an address.
+async fn user_of(database: &Database, email: &Email) -> Result<User, CommandError> {
+    let found = Users::new(database.clone()).find_by_email(email).await?;
+    let unknown = || ClientError::new(ExitClass::NotFound, "no account has this address");
+    let (user, _) = found.ok_or_else(unknown).map_err(CommandError::Client)?;
+    Ok(user)
+}
+
+/// Removes the second factors of the account of an address.
+fn remove_second_factors(
+    settings: &Resolved<Config>,
+    email: &str,
+    output: Output,
+) -> Result<(), CommandError> {
+    let email = argument("--email", Email::parse(email))?;
+    prepare(settings)?;
+
+    let removed = with_database(&settings.config, async |database| {
+        let user = user_of(database, &email).await?;
+        let origin = RequestOrigin::default();
+        let audit = AuditContext::for_user("RemoveSecondFactors", Some(user.id), origin);
+        let factors = SecondFactors::new(database.clone());
+        Ok(factors.remove_all(user.id, &audit, now()).await?)
+    })?;
+
+    let line = format!("{removed} second factors removed");
+    output.print(&[line], &json!({ "removedSecondFactors": removed }));
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use tokio::{runtime::Runtime, time::timeout};
 
 use super::{error::CommandError, migrate::describe};
 use crate::{
-    auth::Keys,
+    auth::{BreachedPasswords, Keys},
     config::{Config, EffectiveSetting, Resolved},
     database::{Database, DatabaseOptions, SchemaState, ServerLock, Target},
     domain::now,
@@ -83,6 +83,7 @@ fn checks(config: &Config) -> Result<Vec<(&'static str, Outcome)>, CommandError>
                 None => Ok("off".to_owned()),
             },
         ),
+        ("breached passwords", check_breached_passwords(config)),
         ("mail", check_mail(config)),
         ("log file", check_log_file(config)),
         ("database", runtime.block_on(check_database(config))),
@@ -167,6 +168,17 @@ fn check_address(address: &ListenAddress, variable: &str) -> Outcome {
             "cannot listen on {address} ({variable}): {}",
             with_causes(&*error)
         )),
+    }
+}
+
+/// The file of breached passwords must have its format.
+fn check_breached_passwords(config: &Config) -> Outcome {
+    match &config.breached_passwords {
+        None => Ok("not checked".to_owned()),
+        Some(file) => match BreachedPasswords::open(file).context("SLUICE_BREACHED_PASSWORDS") {
+            Ok(_) => Ok(file.display().to_string()),
+            Err(error) => Err(sentence(error)),
+        },
     }
 }
 

@@ -1,10 +1,7 @@
 //! The command line of `sluice`, with one file per sub-command.
 
 mod admin;
-mod admin_api;
-mod admin_client;
 mod admin_output;
-mod admin_tables;
 mod api;
 mod check;
 mod command_line;
@@ -14,6 +11,7 @@ mod edge_check;
 mod error;
 mod health;
 mod migrate;
+mod operator;
 mod progress;
 mod rotate;
 mod serve;

@@ -240,6 +240,7 @@ impl Rotation {
             SealedColumn::RefreshSeeds => AssociatedData::refresh_seed(value.id.into()),
             SealedColumn::PlayUrls => AssociatedData::play_url(value.id),
             SealedColumn::RepeatedSecrets => AssociatedData::api_key_secret(value.id.into()),
+            SealedColumn::TotpSecrets => AssociatedData::totp_secret(value.id.into()),
             SealedColumn::WebhookSecrets | SealedColumn::PreviousWebhookSecrets => {
                 AssociatedData::webhook_secret(value.id.into())
             }

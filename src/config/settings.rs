@@ -172,6 +172,11 @@ pub struct Config {
     #[arg(long, env = "SLUICE_SESSION_LIFETIME", default_value = "90days", value_parser = duration("1s", "1year"))]
     pub session_lifetime: Duration,
 
+    /// How long ago the user of a session may have proved who they are in calls that show or create
+    /// a secret, or change a webhook; 0s means any time.
+    #[arg(long, env = "SLUICE_RECENT_AUTHENTICATION", default_value = "10min", value_parser = duration("0s", "1day"))]
+    pub recent_authentication: Duration,
+
     /// Keys that encrypt secrets at rest: 32 bytes each in base64, comma-separated. The first key
     /// encrypts; all decrypt.
     #[arg(long, env = "SLUICE_SEALING_KEYS", hide_env_values = true, value_delimiter = ',', value_parser = sealing_key)]
@@ -185,6 +190,11 @@ pub struct Config {
     /// use an eighth.
     #[arg(long, env = "SLUICE_PASSWORD_QUEUE", default_value = "64", value_parser = within(1..=10_000))]
     pub password_queue: u32,
+
+    /// File of passwords known from data breaches, which new passwords must not be: the "Pwned
+    /// Passwords" of Have I Been Pwned, with SHA-1 hashes, ordered by hash.
+    #[arg(long, env = "SLUICE_BREACHED_PASSWORDS", value_name = "FILE")]
+    pub breached_passwords: Option<PathBuf>,
 
     /// Enables sign-in with Google: comma-separated client ids issued by Google.
     #[arg(long, env = "SLUICE_GOOGLE_CLIENT_IDS", value_delimiter = ',', value_parser = not_empty)]

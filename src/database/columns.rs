@@ -6,9 +6,9 @@ use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 use uuid::Uuid;
 
 use crate::domain::{
-    EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, NodeId, Platform, PublishConflictPolicy,
-    ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState, WebhookDeliveryState,
-    WebhookDisableReason, WebhookEventTypes,
+    EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, NodeId, OutagePolicy, Platform,
+    PublishConflictPolicy, ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState,
+    WebhookDeliveryState, WebhookDisableReason, WebhookEventTypes,
 };
 
 impl<T, DB: Database> Type<DB> for Id<T>
@@ -71,8 +71,9 @@ macro_rules! impl_decode {
 }
 impl_decode!(
     String => |name| Self::parse(&name);
-    EmailKind, EndReason, IngestProtocol, KeyPurpose, Platform, PublishConflictPolicy,
-    RefusalReason, RelayState, StreamState, WebhookDeliveryState, WebhookDisableReason,
+    EmailKind, EndReason, IngestProtocol, KeyPurpose, OutagePolicy, Platform,
+    PublishConflictPolicy, RefusalReason, RelayState, StreamState, WebhookDeliveryState,
+    WebhookDisableReason,
 );
 impl_decode!(String => |text| Self::parse(&text).ok(); NodeId);
 impl_decode!(String => |names| Some(Self::from_claim(&names)); Scopes);

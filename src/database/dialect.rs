@@ -45,9 +45,6 @@ pub trait Dialect: sqlx::Database {
     /// The time after which a connection is replaced.
     const MAX_LIFETIME: Option<Duration>;
 
-    /// The most connections of a pool of this size that a requester has for reads.
-    fn max_reads_of_requester(size: usize) -> usize;
-
     /// Whether several statements with arguments can run in one trip.
     const QUEUES_STATEMENTS: bool;
 
@@ -123,10 +120,6 @@ impl Dialect for Postgres {
     type Connector = PostgresConnector;
     type Session = Backend;
 
-    fn max_reads_of_requester(size: usize) -> usize {
-        (size / 2).max(2)
-    }
-
     async fn connect(connector: &PostgresConnector) -> Result<Opened<Self>, sqlx::Error> {
         connector.connect().await
     }
@@ -186,11 +179,6 @@ impl Dialect for Sqlite {
 
     type Connector = SqliteConnectOptions;
     type Session = Arc<AtomicBool>;
-
-    /// Its statements run on the processors of the server.
-    fn max_reads_of_requester(size: usize) -> usize {
-        (size / 4).max(1)
-    }
 
     async fn connect(options: &SqliteConnectOptions) -> Result<Opened<Self>, sqlx::Error> {
         let mut connection = options.connect().await?;

@@ -106,7 +106,7 @@ impl<DB: Dialect> Pool<DB> {
             abandoned: AbandonedSessions::new(connector.clone(), limits.acquire_timeout),
             connector,
             limits,
-            permits: PoolPermits::new(size, DB::max_reads_of_requester(size)),
+            permits: PoolPermits::new(size),
             waiting: AtomicUsize::new(0),
             is_down: AtomicBool::new(false),
             connect_lock: AsyncMutex::new(()),

@@ -15,6 +15,12 @@ pub enum LintCode {
     UnusedSrtOptions,
     /// The saved address would be refused today.
     UrlOutdated,
+    /// The key begins like an address.
+    KeyIsUrl,
+    /// The key looks like one of another platform.
+    KeyOfAnotherPlatform,
+    /// The key is a placeholder.
+    KeyIsPlaceholder,
 }
 
 /// Advice about a destination that was saved: it can work, but is unwise.
@@ -53,7 +59,7 @@ impl DestinationLint {
     }
 }
 
-fn lint(code: LintCode, field: &'static str, message: String) -> DestinationLint {
+pub(super) fn lint(code: LintCode, field: &'static str, message: String) -> DestinationLint {
     DestinationLint {
         code,
         field,

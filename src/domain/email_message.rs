@@ -12,21 +12,40 @@ const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(30), Duration::f
 const MAX_AGE: TimeDelta = TimeDelta::hours(24);
 
 text_enum! {
-    /// The purpose of an e-mail message and of the token in it.
+    /// The purpose of an e-mail message, and of the token in it if it has one.
     pub enum EmailKind {
         /// Proves that the account owner has the address.
         EmailVerification = "email_verification",
         /// Lets the account owner choose a new password.
         PasswordReset = "password_reset",
+        /// Tells of a sign-in from a new network.
+        NewNetwork = "new_network",
+        /// Tells of a new API key.
+        NewApiKey = "new_api_key",
+        /// Tells of a new second factor.
+        NewSecondFactor = "new_second_factor",
+        /// Tells of a removed second factor.
+        RemovedSecondFactor = "removed_second_factor",
+        /// Tells of a changed password.
+        ChangedPassword = "changed_password",
+        /// Tells of a webhook that the server has disabled.
+        DisabledWebhook = "disabled_webhook",
     }
 }
 
 impl EmailKind {
-    /// The lifetime of the token.
+    /// The lifetime of the token. The token of a notice is not sent: its row says only that a
+    /// message of the kind was sent.
     pub const fn token_lifetime(self) -> TimeDelta {
         match self {
             Self::EmailVerification => TimeDelta::hours(24),
             Self::PasswordReset => TimeDelta::minutes(30),
+            Self::NewNetwork
+            | Self::NewApiKey
+            | Self::NewSecondFactor
+            | Self::RemovedSecondFactor
+            | Self::ChangedPassword
+            | Self::DisabledWebhook => TimeDelta::hours(1),
         }
     }
 }
@@ -44,6 +63,9 @@ pub struct EmailMessage {
     pub create_time: Time,
     /// The number of attempts, including a running one.
     pub attempts: i64,
+    /// What a notice says beside its kind: the network of a sign-in, or the id of a webhook. Empty for
+    /// other messages.
+    pub detail: String,
 }
 
 /// Identifies a message.
@@ -78,6 +100,7 @@ mod tests {
             email_key: "ada@example.com".to_owned(),
             create_time: now(),
             attempts,
+            detail: String::new(),
         }
     }
 

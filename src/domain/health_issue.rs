@@ -1,12 +1,13 @@
 //! What impairs a stream or its relays, as their states show it.
 //!
-//! An issue is not stored: it begins and ends with a change of a stream or a relay, and can be
-//! derived from their present states.
+//! An issue begins and ends with a change of a stream or a relay. Those of states are derived
+//! from the present states; those of media ([`MediaIssue`]) are stored with the stream or relay.
 
 use std::collections::BTreeMap;
 
 use super::{
-    Change, DestinationId, LiveStream, Relay, RelayState, Stream, StreamId, StreamState, Time,
+    Change, DestinationId, LiveStream, MediaIssue, MediaIssueCode, Relay, RelayState, Stream,
+    StreamId, StreamState, Time,
 };
 
 /// The kind of an issue.
@@ -20,6 +21,8 @@ pub enum IssueCode {
     RelayRetrying,
     /// The relay has failed and is not retried.
     RelayFailed,
+    /// The media has an issue.
+    Media(MediaIssueCode),
 }
 
 /// An issue of a stream, or of one of its relays.
@@ -29,7 +32,7 @@ pub struct Issue {
     pub code: IssueCode,
     /// When it began; for a lost publisher, when it was last reported.
     pub since: Time,
-    /// The message of the relay's error; may be empty.
+    /// The message of the relay's error, or the values of the media; may be empty.
     pub detail: String,
     /// The stream.
     pub stream_id: StreamId,
@@ -43,17 +46,54 @@ impl Issue {
         self.code == IssueCode::RelayFailed
     }
 
-    fn of_stream(stream: &Stream) -> Option<Self> {
-        (stream.state == StreamState::Reconnecting).then(|| Self {
+    fn of_stream(stream: &Stream) -> Vec<Self> {
+        let lost = (stream.state == StreamState::Reconnecting).then(|| Self {
             code: IssueCode::PublisherLost,
             since: stream.last_seen_time,
             detail: String::new(),
             stream_id: stream.id,
             destination_id: None,
-        })
+        });
+        let of_media = stream
+            .issues
+            .iter()
+            .map(|issue| Self::of_media(issue, stream.id, None));
+        lost.into_iter().chain(of_media).collect()
     }
 
-    fn of_relay(relay: &Relay) -> Option<Self> {
+    fn of_relay(relay: &Relay) -> Vec<Self> {
+        if !relay.wanted {
+            return Vec::new();
+        }
+        let (stream_id, destination_id) = (relay.stream_id, Some(relay.destination_id));
+        let of_media = relay
+            .issues
+            .iter()
+            .map(|issue| Self::of_media(issue, stream_id, destination_id));
+        let of_state = Self::of_relay_state(relay);
+        of_state.into_iter().chain(of_media).collect()
+    }
+
+    fn of_media(
+        issue: &MediaIssue,
+        stream_id: StreamId,
+        destination_id: Option<DestinationId>,
+    ) -> Self {
+        let MediaIssue {
+            code,
+            since,
+            detail,
+        } = issue;
+        Self {
+            code: IssueCode::Media(*code),
+            since: *since,
+            detail: detail.clone(),
+            stream_id,
+            destination_id,
+        }
+    }
+
+    fn of_relay_state(relay: &Relay) -> Option<Self> {
         let code = match relay.state {
             RelayState::Stalled => IssueCode::RelayStalled,
             RelayState::Retrying => IssueCode::RelayRetrying,
@@ -61,10 +101,11 @@ impl Issue {
             RelayState::Idle
             | RelayState::Starting
             | RelayState::Broadcasting
+            | RelayState::Holding
             | RelayState::Stopping => return None,
         };
         let detail = relay.error.as_ref().map(|error| error.message.clone());
-        relay.wanted.then(|| Self {
+        Some(Self {
             code,
             since: relay.update_time,
             detail: detail.unwrap_or_default(),
@@ -74,9 +115,9 @@ impl Issue {
     }
 }
 
-/// The present issues of one project, that of the stream first.
+/// The present issues of one project, those of the stream first.
 #[derive(Debug, Default)]
-pub struct ProjectIssues(BTreeMap<Option<uuid::Uuid>, Issue>);
+pub struct ProjectIssues(BTreeMap<Option<uuid::Uuid>, Vec<Issue>>);
 
 impl ProjectIssues {
     /// The issues of a running stream and its relays; none without one.
@@ -101,7 +142,7 @@ impl ProjectIssues {
             }
             Change::Stream(stream) => self.set(None, Issue::of_stream(stream)),
             Change::Relay(relay) => self.set(Some(relay.destination_id), Issue::of_relay(relay)),
-            Change::DestinationDeleted(id) => self.set(Some(*id), None),
+            Change::DestinationDeleted(id) => self.set(Some(*id), Vec::new()),
             Change::Project(_) | Change::ProjectDeleted | Change::Destination(_) => false,
         }
     }
@@ -111,18 +152,18 @@ impl ProjectIssues {
         self.0.is_empty()
     }
 
-    /// The issues, that of the stream first.
+    /// The issues, those of the stream first.
     pub fn iter(&self) -> impl Iterator<Item = &Issue> {
-        self.0.values()
+        self.0.values().flatten()
     }
 
-    /// Sets the issue of the stream or of a relay; returns whether it changed.
-    fn set(&mut self, destination: Option<DestinationId>, issue: Option<Issue>) -> bool {
+    /// Sets the issues of the stream or of a relay; returns whether they changed.
+    fn set(&mut self, destination: Option<DestinationId>, issues: Vec<Issue>) -> bool {
         let key = destination.map(DestinationId::uuid);
-        let before = match issue.clone() {
-            None => self.0.remove(&key),
-            Some(issue) => self.0.insert(key, issue),
+        let before = match issues.is_empty() {
+            true => self.0.remove(&key),
+            false => self.0.insert(key, issues.clone()),
         };
-        before != issue
+        before.unwrap_or_default() != issues
     }
 }

@@ -25,6 +25,7 @@ mod kind {
     pub enum Destination {}
     pub enum Stream {}
     pub enum Refusal {}
+    pub enum SecondFactor {}
     pub enum Webhook {}
     pub enum WebhookDelivery {}
 }
@@ -45,6 +46,8 @@ pub type DestinationId = Id<kind::Destination>;
 pub type StreamId = Id<kind::Stream>;
 /// Identifies a refused publish.
 pub type RefusalId = Id<kind::Refusal>;
+/// Identifies a second factor.
+pub type SecondFactorId = Id<kind::SecondFactor>;
 /// Identifies a webhook.
 pub type WebhookId = Id<kind::Webhook>;
 /// Identifies an event that was sent to a webhook.

@@ -9,6 +9,7 @@ mod api_key;
 mod audit_event;
 mod clock;
 mod destination;
+mod destination_check;
 mod destination_host;
 mod destination_lint;
 mod destination_url;
@@ -21,6 +22,8 @@ mod invalid;
 mod invisible_characters;
 mod key_record;
 mod list_filter;
+mod media_checks;
+mod media_issue;
 mod name;
 mod node;
 mod node_reconciliation;
@@ -38,11 +41,14 @@ mod relay_error;
 mod relay_report;
 mod rendition;
 mod scope;
+mod second_factor;
 mod secret;
 mod silence;
 mod srt;
 mod stream;
 mod stream_delay;
+mod stream_key_lint;
+mod stream_sample;
 mod user;
 mod webhook;
 mod webhook_url;
@@ -53,6 +59,7 @@ pub use clock::{ClockComparison, Time, now};
 pub use destination::{
     Destination, DestinationUpdate, StreamTarget, relay_output_url, relay_server_url,
 };
+pub use destination_check::{CheckOutcome, CheckResult, CheckStep};
 pub use destination_host::UrlPolicy;
 pub use destination_lint::{DestinationLint, LintCode};
 pub use destination_url::{IngestUrl, Scheme};
@@ -61,13 +68,14 @@ pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
 pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
-    ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SessionId, StreamId,
-    UserId, WebhookDeliveryId, WebhookId,
+    ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SecondFactorId,
+    SessionId, StreamId, UserId, WebhookDeliveryId, WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
 pub use key_record::{KeyPurpose, KeyRecord};
 pub use list_filter::{CreateTimeRange, ListFilter};
+pub use media_issue::{MediaIssue, MediaIssueCode};
 pub use name::Name;
 pub use node::{Node, NodeId, Worker};
 pub use node_reconciliation::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
@@ -79,20 +87,24 @@ pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;
 pub use platform_catalogue::{PlatformInfo, PlatformKind, PlatformLimits, PlatformTls};
-pub use project::{Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow};
+pub use project::{OutagePolicy, Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow};
 pub use publish_decision::{BeginDecision, PublishRules, Refusal, RefusalCause, RefusalReason};
 pub use publisher::{IngestProtocol, Publisher};
-pub use relay::{Relay, RelayLease, RelayState, RelayTimeouts};
+pub use relay::{Relay, RelayDelivery, RelayLease, RelayState, RelayTimeouts};
 pub use relay_error::RelayError;
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
-pub use rendition::{parse_max_height, parse_max_video_bitrate};
+pub use rendition::{VideoLimits, parse_max_height, parse_max_video_bitrate};
 pub use scope::{Scope, Scopes};
+pub use second_factor::{SecondFactor, SecondFactorCode};
 pub use secret::{PlayUrl, SealedPlayUrl, SealedStreamKey, Secret, StreamKey};
 pub use silence::StreamExpiry;
 pub use srt::SrtEncryption;
 pub(crate) use srt::is_passed_option;
-pub use stream::{EndReason, PublishAction, Stream, StreamState, StreamStats, StreamTimeouts};
+pub use stream::{
+    EndReason, MediaMeasurements, PublishAction, Stream, StreamState, StreamStats, StreamTimeouts,
+};
 pub use stream_delay::StreamDelay;
+pub use stream_sample::StreamSample;
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};
 pub use webhook::{
     EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,

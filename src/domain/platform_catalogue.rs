@@ -44,6 +44,10 @@ pub struct PlatformLimits {
     pub max_video_bitrate_kbps: u32,
     /// The highest audio bit rate, in kbit/s.
     pub max_audio_bitrate_kbps: u32,
+    /// The video codecs that it accepts over RTMP; empty means unknown.
+    pub video_codecs: &'static [&'static str],
+    /// The audio codecs that it accepts over RTMP; empty means unknown.
+    pub audio_codecs: &'static [&'static str],
 }
 
 /// The catalogue entry of a platform.
@@ -84,6 +88,7 @@ static CATALOGUE: [PlatformInfo; 28] = {
         entry(Custom, "Custom", PerAccount, Unknown)
             .note("Needs the address of an RTMP, RTMPS or SRT server."),
         entry(Youtube, "YouTube Live", Static, Offered)
+            .codecs(&["h264", "hevc", "av1"], &[])
             .hosts(&["youtube.com"])
             .without_srt()
             .urls(&[
@@ -94,6 +99,7 @@ static CATALOGUE: [PlatformInfo; 28] = {
             ])
             .limits(2, 51_000, 160),
         entry(Twitch, "Twitch", Static, Offered)
+            .codecs(&["h264"], &[])
             .hosts(&["twitch.tv", "live-video.net"])
             .without_srt()
             .urls(&[
@@ -103,12 +109,14 @@ static CATALOGUE: [PlatformInfo; 28] = {
             .limits(2, 6_000, 320)
             .note("https://ingest.twitch.tv/ingests lists the servers of each region."),
         entry(Facebook, "Facebook Live", Static, Required)
+            .codecs(&["h264"], &[])
             .hosts(&["facebook.com", "fbcdn.net"])
             .without_srt()
             .urls(&["rtmps://rtmp-api.facebook.com:443/rtmp/"])
             .limits(2, 9_000, 128)
             .note("The stream key is made for one broadcast: copy it anew each time."),
         entry(X, "X", Regional, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["pscp.tv"])
             .without_srt()
             .urls(&[
@@ -131,6 +139,7 @@ static CATALOGUE: [PlatformInfo; 28] = {
             .hosts(&["live-video.net"])
             .note("Copy the address from the dashboard: it must include /app."),
         entry(AmazonIvs, "Amazon IVS", PerAccount, Offered)
+            .codecs(&["h264"], &[])
             .hosts(&["live-video.net"])
             .limits(2, 0, 0)
             .note("Copy the channel's address from the dashboard: it must include /app."),
@@ -143,14 +152,17 @@ static CATALOGUE: [PlatformInfo; 28] = {
         entry(Rumble, "Rumble", PerEvent, Unknown)
             .note("Copy the address and the key from the stream's dashboard each time."),
         entry(Trovo, "Trovo", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["trovo.live"])
             .urls(&["rtmp://livepush.trovo.live/live/"])
             .limits(2, 9_000, 160),
         entry(Restream, "Restream", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["restream.io"])
             .urls(&["rtmp://live.restream.io/live"])
             .limits(2, 0, 0),
         entry(Mux, "Mux", Static, Offered)
+            .codecs(&["h264"], &[])
             .hosts(&["mux.com"])
             .urls(&[
                 "rtmps://global-live.mux.com:443/app",
@@ -161,26 +173,32 @@ static CATALOGUE: [PlatformInfo; 28] = {
             .hosts(&["cloudflare.com"])
             .urls(&["rtmps://live.cloudflare.com:443/live/"]),
         entry(Livepeer, "Livepeer", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["livepeer.com", "livepeer.studio"])
             .urls(&["rtmp://rtmp.livepeer.com/live"])
             .limits(1, 20_000, 512),
         entry(Castr, "Castr", Regional, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["castr.io"])
             .limits(2, 0, 0)
             .note("Copy the address of the region from the dashboard."),
         entry(Switchboard, "Switchboard Live", Static, Required)
+            .codecs(&["h264"], &[])
             .hosts(&["sb.zone", "switchboard.live"])
             .urls(&["rtmps://live.sb.zone:443/live"])
             .limits(2, 0, 0),
         entry(Steam, "Steam", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["steamcontent.com"])
             .urls(&["rtmp://ingest-rtmp.broadcast.steamcontent.com/app"])
             .limits(2, 7_000, 128),
         entry(Dlive, "DLive", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["dlive.tv"])
             .urls(&["rtmp://stream.dlive.tv/live"])
             .limits(2, 6_000, 160),
         entry(Nimo, "Nimo TV", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["nimo.tv"])
             .urls(&[
                 "rtmp://txpush.rtmp.nimo.tv/live/",
@@ -188,18 +206,22 @@ static CATALOGUE: [PlatformInfo; 28] = {
             ])
             .limits(2, 6_000, 160),
         entry(Picarto, "Picarto", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["picarto.tv"])
             .urls(&["rtmp://live.us.picarto.tv/golive"])
             .limits(2, 3_500, 0),
         entry(Bilibili, "Bilibili", Static, PlatformTls::None)
+            .codecs(&["h264", "hevc"], &[])
             .hosts(&["bilivideo.com", "bilibili.com"])
             .urls(&["rtmp://live-push.bilivideo.com/live-bvc/"])
             .note("The stream key contains ? and &: copy all of it."),
         entry(Chzzk, "CHZZK", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["navercorp.com", "naver.com"])
             .urls(&["rtmp://global-rtmp.lip2.navercorp.com:8080/relay"])
             .limits(1, 8_000, 192),
         entry(Soop, "SOOP", Static, PlatformTls::None)
+            .codecs(&["h264"], &["aac"])
             .hosts(&["sooplive.com", "sooplive.co.kr", "afreecatv.com"])
             .urls(&[
                 "rtmp://global-stream.sooplive.com/app",
@@ -208,14 +230,17 @@ static CATALOGUE: [PlatformInfo; 28] = {
             .limits(1, 8_000, 192)
             .note("The first address is SOOP Global, the second SOOP Korea."),
         entry(Niconico, "niconico", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["nicovideo.jp"])
             .urls(&["rtmp://liveorigin.dlive.nicovideo.jp/live/input"])
             .limits(2, 5_808, 192),
         entry(Kakaotv, "KakaoTV", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["kakao.com"])
             .urls(&["rtmp://rtmp.play.kakao.com/kakaotv"])
             .limits(0, 8_000, 192),
         entry(Vimeo, "Vimeo", Static, PlatformTls::None)
+            .codecs(&["h264"], &[])
             .hosts(&["vimeo.com"])
             .urls(&["rtmp://rtmp.cloud.vimeo.com/live"]),
     ]
@@ -239,6 +264,8 @@ const fn entry(
             keyframe_interval_seconds: 0,
             max_video_bitrate_kbps: 0,
             max_audio_bitrate_kbps: 0,
+            video_codecs: &[],
+            audio_codecs: &[],
         },
         note: "",
     }
@@ -265,6 +292,20 @@ impl PlatformInfo {
             keyframe_interval_seconds: keyframe_interval,
             max_video_bitrate_kbps: video_kbps,
             max_audio_bitrate_kbps: audio_kbps,
+            ..self.limits
+        };
+        Self { limits, ..self }
+    }
+
+    const fn codecs(
+        self,
+        video_codecs: &'static [&'static str],
+        audio_codecs: &'static [&'static str],
+    ) -> Self {
+        let limits = PlatformLimits {
+            video_codecs,
+            audio_codecs,
+            ..self.limits
         };
         Self { limits, ..self }
     }

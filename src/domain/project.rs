@@ -19,6 +19,9 @@ pub struct Project {
     pub reconnect_window: ReconnectWindow,
     /// What happens when a second connection publishes.
     pub publish_conflict_policy: PublishConflictPolicy,
+    /// What destinations get while the publisher is away.
+    #[serde(default)]
+    pub outage_policy: OutagePolicy,
     /// The last four characters of the stream key.
     pub stream_key_hint: String,
     /// The stream that has not ended, if there is one.
@@ -43,6 +46,7 @@ impl Project {
             self.disabled,
             window,
             policy,
+            self.outage_policy.as_str(),
         );
         let changed = (&self.stream_key_hint, self.update_time.timestamp_micros());
         etag(&(version, changed))
@@ -65,6 +69,8 @@ pub struct ProjectUpdate {
     pub reconnect_window: Option<ReconnectWindow>,
     /// What happens when a second connection publishes.
     pub publish_conflict_policy: Option<PublishConflictPolicy>,
+    /// What destinations get while the publisher is away.
+    pub outage_policy: Option<OutagePolicy>,
 }
 
 text_enum! {
@@ -74,6 +80,18 @@ text_enum! {
         RejectNew = "reject_new",
         /// The running stream ends and the new connection begins another.
         Takeover = "takeover",
+    }
+}
+
+text_enum! {
+    /// What destinations get while the publisher is away.
+    #[derive(Default)]
+    pub enum OutagePolicy {
+        /// Nothing. The returned publisher is sent on a new connection.
+        #[default]
+        End = "end",
+        /// The last picture again and again, on the same connection.
+        Hold = "hold",
     }
 }
 

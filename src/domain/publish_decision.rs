@@ -1,8 +1,8 @@
 //! The decision whether a publisher may begin, and the record of a refusal.
 
 use super::{
-    ProjectId, PublishConflictPolicy, Publisher, ReconnectWindow, RefusalId, Stream, StreamState,
-    Time,
+    OutagePolicy, ProjectId, PublishConflictPolicy, Publisher, ReconnectWindow, RefusalId, Stream,
+    StreamState, Time,
 };
 
 /// What a project allows publishers to do.
@@ -18,6 +18,8 @@ pub struct PublishRules {
     pub held_until: Option<Time>,
     /// What happens when a second connection publishes.
     pub policy: PublishConflictPolicy,
+    /// What destinations get while the publisher is away.
+    pub outage_policy: OutagePolicy,
     /// How long a stream waits for its publisher to reconnect.
     pub window: ReconnectWindow,
     /// Whether the publisher's stream key has been replaced without a grace period.
@@ -37,6 +39,9 @@ pub enum BeginDecision {
     Repeat,
     /// End the running stream and begin another.
     TakeOver,
+    /// Continue the running stream with this connection instead of its present one, so that
+    /// destinations stay connected.
+    Replace,
 }
 
 /// Why BeginPublish refuses a publisher.
@@ -102,7 +107,10 @@ impl PublishRules {
             None => Ok(BeginDecision::Begin),
             Some(stream) if stream.state == StreamState::Reconnecting => Ok(BeginDecision::Resume),
             Some(_) if self.policy == PublishConflictPolicy::Takeover => {
-                Ok(BeginDecision::TakeOver)
+                Ok(match self.outage_policy {
+                    OutagePolicy::End => BeginDecision::TakeOver,
+                    OutagePolicy::Hold => BeginDecision::Replace,
+                })
             }
             Some(_) => Err(RefusalCause::Conflict),
         }

@@ -10,6 +10,8 @@
 //!   +------- STOPPING <--- stopped or moved while a worker has the lease
 //! ```
 //!
+//! With the outage policy HOLD, BROADCASTING becomes HOLDING while the publisher is away.
+//!
 //! The worker with the lease runs the relay. Reports of other workers change nothing.
 //! No lease is withdrawn before it expires: its worker may still be sending, and two workers
 //! must not send to one destination.
@@ -20,7 +22,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{DestinationId, ProjectId, RelayError, Stream, StreamId, Time};
+use super::{DestinationId, MediaIssue, ProjectId, RelayError, Stream, StreamId, Time};
 
 /// How long a returned relay waits, so that a worker that is shutting down does not claim it again.
 const RETURN_DELAY: TimeDelta = TimeDelta::seconds(1);
@@ -57,6 +59,26 @@ pub struct Relay {
     pub lease: Option<RelayLease>,
     /// When anything but its byte counts last changed.
     pub update_time: Time,
+    /// How well media is delivered.
+    #[serde(default)]
+    pub delivery: RelayDelivery,
+    /// The present issues of its media.
+    #[serde(default)]
+    pub issues: Vec<MediaIssue>,
+}
+
+/// How well media is delivered in the current attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RelayDelivery {
+    /// The media that waits to be sent, in milliseconds.
+    pub lag_ms: i32,
+    /// Packets that were dropped because the destination was too slow.
+    pub dropped_packets: i64,
+    /// TCP segments that were sent again.
+    pub retransmitted_segments: i64,
+    /// When packets were last dropped, also in an earlier attempt.
+    pub last_drop_time: Option<Time>,
 }
 
 /// A worker's right to run a relay.
@@ -102,6 +124,8 @@ impl Relay {
             error: None,
             lease: None,
             update_time: now,
+            delivery: RelayDelivery::default(),
+            issues: Vec::new(),
         }
     }
 
@@ -124,6 +148,7 @@ impl Relay {
             return false;
         }
         self.wanted = false;
+        self.issues.clear();
         self.reset(now);
         true
     }
@@ -149,6 +174,12 @@ impl Relay {
         }
         self.reset(now);
         true
+    }
+
+    /// Continues although the media has moved, under the lease of a worker that can follow it;
+    /// without a lease it is restarted. Returns whether it changed.
+    pub fn follow(&mut self, now: Time) -> bool {
+        self.lease.is_none() && self.relocate(now)
     }
 
     /// Restarts it because the destination's address or key changed. Returns whether it changed.
@@ -180,6 +211,7 @@ impl Relay {
             silent_since: now,
         });
         self.bytes_sent = 0;
+        self.delivery.begin_attempt();
         self.enter(RelayState::Starting, now);
     }
 
@@ -209,7 +241,7 @@ impl Relay {
     pub(super) fn enter(&mut self, state: RelayState, now: Time) {
         self.state = state;
         self.ready_time = now;
-        if !matches!(state, RelayState::Broadcasting) {
+        if !matches!(state, RelayState::Broadcasting | RelayState::Holding) {
             self.bitrate_bps = 0;
         }
         self.update_time = now;
@@ -221,6 +253,28 @@ impl Relay {
             (Some(first), Some(last)) => last - first >= STABLE_BROADCAST,
             _ => false,
         }
+    }
+}
+
+impl RelayDelivery {
+    fn begin_attempt(&mut self) {
+        *self = Self {
+            last_drop_time: self.last_drop_time,
+            ..Self::default()
+        };
+    }
+
+    /// Applies what a worker reports.
+    pub(super) fn update(&mut self, reported: &Self, now: Time) {
+        let has_dropped = reported.dropped_packets > self.dropped_packets;
+        *self = Self {
+            last_drop_time: if has_dropped {
+                Some(now)
+            } else {
+                self.last_drop_time
+            },
+            ..reported.clone()
+        };
     }
 }
 
@@ -239,6 +293,8 @@ text_enum! {
         Starting = "starting",
         /// It makes progress.
         Broadcasting = "broadcasting",
+        /// The publisher is away, and it makes progress with the last picture.
+        Holding = "holding",
         /// A worker has it, but it makes no progress.
         Stalled = "stalled",
         /// It failed and will be retried.
@@ -275,6 +331,8 @@ mod tests {
             error: None,
             lease: None,
             update_time: now,
+            delivery: RelayDelivery::default(),
+            issues: Vec::new(),
         };
         relay.claim("w1", TIMES, now);
         relay

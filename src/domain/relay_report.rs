@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Relay, RelayError, RelayState, RelayTimeouts, Time};
+use super::{Relay, RelayDelivery, RelayError, RelayState, RelayTimeouts, Time};
 use crate::backoff::Backoff;
 
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -22,6 +22,8 @@ pub struct RelayReport {
     pub bytes_sent: i64,
     /// The recent bit rate, in bits per second.
     pub bitrate_bps: i64,
+    /// How well media is delivered, without the time of drops.
+    pub delivery: RelayDelivery,
     /// Its state.
     pub state: ReportedState,
 }
@@ -33,6 +35,8 @@ pub enum ReportedState {
     Starting,
     /// It is running and making progress.
     Broadcasting,
+    /// It is running and making progress, but its input has no media.
+    Holding,
     /// It is running without progress.
     Stalled,
     /// It is about to stop.
@@ -65,6 +69,7 @@ impl RelayReport {
             lease_id,
             bytes_sent: 0,
             bitrate_bps: 0,
+            delivery: RelayDelivery::default(),
             state: ReportedState::Stopped,
         }
     }
@@ -150,11 +155,12 @@ impl Relay {
         let silent = lease.is_silent(times, now);
         let state = match &report.state {
             ReportedState::Stopping => RelayState::Stopping,
-            _ if source_idle && !has_progress => self.state,
+            _ if source_idle && !has_progress && !self.stalls_in_hold(silent) => self.state,
             ReportedState::Stalled => RelayState::Stalled,
             _ if silent => RelayState::Stalled,
             ReportedState::Broadcasting if has_progress => RelayState::Broadcasting,
-            ReportedState::Broadcasting => self.state,
+            ReportedState::Holding if has_progress => RelayState::Holding,
+            ReportedState::Broadcasting | ReportedState::Holding => self.state,
             _ => RelayState::Starting,
         };
         let changed = state != self.state;
@@ -162,10 +168,16 @@ impl Relay {
             self.enter(state, now);
         }
         self.bitrate_bps = report.bitrate_bps;
+        self.delivery.update(&report.delivery, now);
         match changed {
             true => ReportOutcome::Changed,
             false => ReportOutcome::Renewed,
         }
+    }
+
+    /// Whether a relay that should send without a publisher does not.
+    fn stalls_in_hold(&self, silent: bool) -> bool {
+        silent && self.state == RelayState::Holding
     }
 }
 
@@ -180,8 +192,8 @@ mod tests {
 
     use super::{RETRY_BACKOFF, RelayReport, ReportedState, retry_delay};
     use crate::domain::{
-        DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayError, RelayTimeouts,
-        Stream, StreamTimeouts, Time, now,
+        DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayDelivery, RelayError,
+        RelayTimeouts, Stream, StreamTimeouts, Time, now,
     };
 
     #[test]
@@ -232,6 +244,7 @@ mod tests {
             lease_id: relay.lease.as_ref().unwrap().id,
             bytes_sent,
             bitrate_bps: 0,
+            delivery: RelayDelivery::default(),
             state,
         };
         relay.report("w", &report, false, TIMES, now);

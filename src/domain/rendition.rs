@@ -11,6 +11,26 @@ const BITRATES: RangeInclusive<i32> = 100..=100_000;
 /// The bounds of a maximum height in pixels: up to 8K.
 const HEIGHTS: RangeInclusive<i32> = 144..=4_320;
 
+/// The codec of renditions, and the time between their keyframes in milliseconds.
+pub(super) const CODEC: &str = "h264";
+pub(super) const KEYFRAME_INTERVAL_MS: i64 = 2_000;
+
+/// The limits of the video for a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VideoLimits {
+    /// The most bits of video in a second, in thousands; 0 means no limit.
+    pub max_bitrate_kbps: i32,
+    /// The greatest height of the picture in pixels; 0 means no limit.
+    pub max_height: i32,
+}
+
+impl VideoLimits {
+    /// Whether the destination receives a rendition instead of the video of the stream.
+    pub fn is_rendition(self) -> bool {
+        self != Self::default()
+    }
+}
+
 /// Parses a maximum bitrate of video in kbit/s; 0 means no limit.
 pub fn parse_max_video_bitrate(kbps: i32) -> Result<i32, Invalid> {
     match kbps == 0 || BITRATES.contains(&kbps) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProjectId, Publisher, ReconnectWindow, StreamId, Time};
+use super::{MediaIssue, ProjectId, Publisher, ReconnectWindow, StreamId, Time};
 
 /// Measurements of a media server. Zero or empty means not measured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -33,6 +33,25 @@ pub struct StreamStats {
     pub video_codec: String,
     /// For example `aac`.
     pub audio_codec: String,
+    /// What only a reader of the media can measure.
+    #[serde(default)]
+    pub media: MediaMeasurements,
+}
+
+/// Measurements of the media itself, which an edge makes for the streams that it relays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MediaMeasurements {
+    /// The time between key frames, in milliseconds.
+    pub keyframe_interval_ms: Option<i64>,
+    /// Audio channels; 0 means not measured.
+    pub audio_channels: i32,
+    /// Audio samples per second; 0 means not measured.
+    pub audio_sample_rate: i32,
+    /// Whether audio arrives.
+    pub has_audio: Option<bool>,
+    /// How often timestamps jumped in the last minute.
+    pub timestamp_jumps: i32,
 }
 
 /// How long a stream continues without media or heartbeats.
@@ -77,6 +96,9 @@ pub struct Stream {
     pub end_reason: Option<EndReason>,
     /// The newest measurements.
     pub stats: Option<StreamStats>,
+    /// The present issues of its media, without those of its relays.
+    #[serde(default)]
+    pub issues: Vec<MediaIssue>,
 }
 
 /// What a publishing connection has to do.
@@ -111,6 +133,7 @@ impl Stream {
             end_time: None,
             end_reason: None,
             stats: None,
+            issues: Vec::new(),
         }
     }
 
@@ -120,6 +143,7 @@ impl Stream {
         self.publisher = publisher;
         self.connected = true;
         self.stats = None;
+        self.issues.clear();
         self.last_seen_time = now;
         self.state = if self.live_time.is_some() {
             StreamState::Live
@@ -180,8 +204,7 @@ impl Stream {
         if window.is_zero() {
             self.end(EndReason::PublisherEnded, now);
         } else {
-            self.state = StreamState::Reconnecting;
-            self.deadline = Some(now + window.as_duration());
+            self.await_publisher(window, now);
         }
     }
 
@@ -191,14 +214,20 @@ impl Stream {
         if window.is_zero() {
             self.end(reason, self.last_seen_time);
         } else if self.state != StreamState::Reconnecting {
-            self.state = StreamState::Reconnecting;
-            self.deadline = Some(now + window.as_duration());
+            self.await_publisher(window, now);
         }
+    }
+
+    fn await_publisher(&mut self, window: ReconnectWindow, now: Time) {
+        self.state = StreamState::Reconnecting;
+        self.issues.clear();
+        self.deadline = Some(now + window.as_duration());
     }
 
     /// Ends the stream.
     pub fn end(&mut self, reason: EndReason, time: Time) {
         self.state = StreamState::Ended;
+        self.issues.clear();
         self.connected = false;
         self.deadline = None;
         self.end_time = Some(time);

@@ -68,6 +68,8 @@ pub struct Session {
     pub origin: RequestOrigin,
     /// When it began.
     pub create_time: Time,
+    /// When the user last proved who they are: at first when it began.
+    pub auth_time: Time,
     /// When it was last refreshed.
     pub last_used_time: Time,
     /// When it ends, even if it is refreshed.

@@ -9,6 +9,7 @@
 //! | `publishing` | the state of all publishing connections, also while the control plane is unreachable |
 //! | `servers` | clients of the media servers' APIs: list and disconnect publishers |
 //! | `relays` | claims relays and sends live streams to their destinations |
+//! | `media_meters` | what relays measure of the media of streams, for the reports of publishers |
 //! | `monitor` | what the operations port shows: readiness and metrics |
 //! | `check` | `sluice edge check`: tests what a start of the edge would need |
 //! | `state_file` | state that survives restarts |
@@ -20,6 +21,7 @@ mod control_plane;
 mod credentials;
 mod error_class;
 mod hooks;
+mod media_meters;
 mod monitor;
 mod publisher;
 mod publishing;

@@ -54,6 +54,7 @@ pub async fn run(
         shutdown.clone(),
     );
     let publishing = publishers.run(server, shutdown.clone());
+    let meters = publishers.media_meters();
     let relaying = async {
         if config.relay_capacity > 0 {
             if !program_exists(&config.ffmpeg) {
@@ -66,6 +67,7 @@ pub async fn run(
                 node_id,
                 config,
                 authorities,
+                meters,
                 accepted_streams,
                 shutdown,
             )

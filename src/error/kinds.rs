@@ -27,6 +27,20 @@ pub enum Error {
     /// The e-mail address or the password is wrong.
     #[error("e-mail or password is wrong")]
     CredentialsInvalid,
+    /// The account has a second factor, and the call no code of it.
+    #[error("the account has a second factor: repeat the call with `second_factor_code`")]
+    SecondFactorRequired,
+    /// The code of the second factor is wrong, too old, or used.
+    #[error("the code of the second factor is wrong, too old, or was used before")]
+    SecondFactorInvalid,
+    /// The account has the maximum number of second factors.
+    #[error("the account has the maximum number of second factors: delete one first")]
+    SecondFactorLimit,
+    /// The user proved who they are too long ago for this call.
+    #[error(
+        "the authentication of the session is too old: prove again who you are (Reauthenticate)"
+    )]
+    ReauthenticationRequired,
     /// The refresh token is unknown or its session has ended.
     #[error("the refresh token is not valid")]
     RefreshTokenInvalid,
@@ -109,6 +123,15 @@ pub enum Error {
     /// The limit on the number of destinations is reached.
     #[error("the project has the maximum number of destinations")]
     DestinationLimit,
+    /// No relay worker is connected that could check a destination.
+    #[error(
+        "no edge is connected that could check the destination: with a live stream it has to be \
+         the one beside its media server"
+    )]
+    NoRelayWorker,
+    /// The relay worker has not answered in time.
+    #[error("the edge that checks the destination has not answered in time")]
+    CheckUnanswered,
     /// The limit on the number of webhooks is reached.
     #[error("the account has the maximum number of webhooks")]
     WebhookLimit,
@@ -130,8 +153,8 @@ pub enum Error {
     /// Too many passwords wait for hashing.
     #[error("too many passwords wait for hashing")]
     PasswordQueueFull(Duration),
-    /// There were too many wrong passwords, so the next attempt has to wait.
-    #[error("too many wrong passwords, the next attempt has to wait")]
+    /// There were too many wrong passwords or codes, so the next attempt has to wait.
+    #[error("too many wrong passwords or codes, the next attempt has to wait")]
     TooManyAttempts(Duration),
     /// The caller exceeds its rate limit.
     #[error("too many calls, the next one has to wait")]

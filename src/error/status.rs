@@ -35,6 +35,12 @@ impl Error {
             Self::AccessTokenInvalid => (Code::Unauthenticated, Reason::AccessTokenInvalid),
             Self::AccessTokenMalformed(_) => (Code::Unauthenticated, Reason::AccessTokenMalformed),
             Self::CredentialsInvalid => (Code::Unauthenticated, Reason::CredentialsInvalid),
+            Self::SecondFactorRequired => (Code::FailedPrecondition, Reason::SecondFactorRequired),
+            Self::ReauthenticationRequired => {
+                (Code::FailedPrecondition, Reason::ReauthenticationRequired)
+            }
+            Self::SecondFactorInvalid => (Code::Unauthenticated, Reason::SecondFactorInvalid),
+            Self::SecondFactorLimit => (Code::FailedPrecondition, Reason::SecondFactorLimitReached),
             Self::RefreshTokenInvalid => (Code::Unauthenticated, Reason::RefreshTokenInvalid),
             Self::RefreshTokenReused => (Code::Unauthenticated, Reason::RefreshTokenReused),
             Self::ApiKeyInvalid => (Code::Unauthenticated, Reason::ApiKeyInvalid),
@@ -68,6 +74,8 @@ impl Error {
             Self::TooManyProjects(_) => (Code::FailedPrecondition, Reason::TooManyProjects),
             Self::TooManyWatches => (Code::ResourceExhausted, Reason::TooManyWatches),
             Self::DestinationLimit => (Code::FailedPrecondition, Reason::DestinationLimitReached),
+            Self::NoRelayWorker => (Code::FailedPrecondition, Reason::NoRelayWorker),
+            Self::CheckUnanswered => (Code::Unavailable, Reason::CheckUnanswered),
             Self::WebhookLimit => (Code::FailedPrecondition, Reason::WebhookLimitReached),
             Self::WebhookEventExpired => (Code::FailedPrecondition, Reason::WebhookEventExpired),
             Self::StreamNotLive => (Code::FailedPrecondition, Reason::StreamNotLive),
@@ -124,6 +132,15 @@ impl Error {
             | Self::ProjectLive
             | Self::DestinationLimit => details.set_precondition_failure(vec![failed("project")]),
             Self::TooManyProjects(_) => details.set_precondition_failure(vec![failed("projects")]),
+            Self::NoRelayWorker => {
+                details.set_precondition_failure(vec![failed("destination")])
+            }
+            Self::SecondFactorRequired | Self::SecondFactorLimit => {
+                details.set_precondition_failure(vec![failed("account")])
+            }
+            Self::ReauthenticationRequired => {
+                details.set_precondition_failure(vec![failed("session")])
+            }
             Self::WebhookLimit => details.set_precondition_failure(vec![failed("account")]),
             Self::WebhookEventExpired => details.set_precondition_failure(vec![failed("delivery")]),
             Self::StreamNotLive => details.set_precondition_failure(vec![failed("stream")]),
@@ -140,6 +157,7 @@ impl Error {
             }
             Self::Draining => details.set_retry_info(Some(WATCH_RETRY_DELAY)),
             Self::Starting
+            | Self::CheckUnanswered
             | Self::TooManyConnectionCalls
             | Self::DatabaseUnavailable(_)
             | Self::OutOfDate
@@ -149,6 +167,7 @@ impl Error {
             | Self::AccessTokenInvalid
             | Self::AccessTokenMalformed(_)
             | Self::CredentialsInvalid
+            | Self::SecondFactorInvalid
             | Self::RefreshTokenInvalid
             | Self::RefreshTokenReused
             | Self::ApiKeyInvalid

@@ -9,14 +9,21 @@ use crate::{
     domain::{Time, now},
     error::Result,
     repositories::{
-        AuditLog, Events, FailedAttempts, IdempotencyKey, KeyRecords, MailTokens, Nodes, Outbox,
-        Publishing, Refusals, Sessions, Streams, TokenRevocations, WebhookDeliveries, Workers,
+        AuditLog, DestinationChecks, Events, FailedAttempts, IdempotencyKey, KeyRecords,
+        KnownNetworks, MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions, StreamSamples,
+        Streams, TokenRevocations, WebhookDeliveries, Workers,
     },
     telemetry::metrics::JobTimer,
 };
 
 /// The retention of ended records: media servers and users may still ask about them.
 const RECORD_RETENTION: TimeDelta = TimeDelta::days(7);
+
+/// The retention of samples of statistics.
+const SAMPLE_RETENTION: TimeDelta = TimeDelta::days(1);
+
+/// The retention of checks of destinations, which count for their rate limit.
+const CHECK_RETENTION: TimeDelta = TimeDelta::hours(1);
 
 /// The interval between two runs.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -47,18 +54,21 @@ enum PurgeTarget {
     AuditEvents,
     UnattributedRefusals,
     MailTokens,
+    KnownNetworks,
     Messages,
     Refusals,
     Connections,
     Boots,
     Nodes,
     Workers,
+    StreamSamples,
+    DestinationChecks,
     Keys,
     WebhookDeliveries,
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 20] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -68,20 +78,24 @@ impl PurgeTarget {
         Self::AuditEvents,
         Self::UnattributedRefusals,
         Self::MailTokens,
+        Self::KnownNetworks,
         Self::Messages,
         Self::Refusals,
         Self::Connections,
         Self::Boots,
         Self::Nodes,
         Self::Workers,
+        Self::StreamSamples,
+        Self::DestinationChecks,
         Self::Keys,
         Self::WebhookDeliveries,
     ];
 }
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
-/// audit events, unused e-mail tokens, unsent messages, refused publishes, former publish
-/// connections, silent nodes, former relay workers, ended streams, and retired keys. Never
+/// audit events, unused e-mail tokens, networks of old sign-ins, unsent messages, refused publishes,
+/// former publish connections, silent nodes, former relay workers, samples of statistics, checks of
+/// destinations, ended streams, and retired keys. Never
 /// returns.
 pub async fn purge(database: Database, retention: Retention) {
     let mut timer = JobTimer::new("purge", PURGE_INTERVAL);
@@ -160,12 +174,21 @@ async fn purge_batch(
             AuditLog::new(owned).purge_unattributed(now, batch).await
         }
         PurgeTarget::MailTokens => MailTokens::new(owned).purge(now, batch).await,
+        PurgeTarget::KnownNetworks => KnownNetworks::new(owned).purge(now, batch).await,
         PurgeTarget::Messages => Outbox::new(owned).purge(before, batch).await,
         PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,
         PurgeTarget::Connections => Publishing::purge_connections(database, before, batch).await,
         PurgeTarget::Boots => Publishing::purge_boots(database, before, batch).await,
         PurgeTarget::Nodes => Nodes::new(owned).purge(before, batch).await,
         PurgeTarget::Workers => Workers::new(owned).purge(before, batch).await,
+        PurgeTarget::StreamSamples => {
+            let before = now - SAMPLE_RETENTION;
+            StreamSamples::new(owned).purge(before, batch).await
+        }
+        PurgeTarget::DestinationChecks => {
+            let before = now - CHECK_RETENTION;
+            DestinationChecks::new(owned).purge(before, batch).await
+        }
         // They have no batches, or a retention of their own.
         PurgeTarget::Streams | PurgeTarget::Keys | PurgeTarget::WebhookDeliveries => {
             Ok(DeletedBatch::default())

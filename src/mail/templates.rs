@@ -1,4 +1,5 @@
 use anyhow::Context;
+use chrono::SecondsFormat;
 use lettre::{
     Message,
     message::{
@@ -40,6 +41,12 @@ impl MailTemplates {
         let (subject, body) = match message.kind {
             EmailKind::EmailVerification => self.verification(token),
             EmailKind::PasswordReset => self.reset(token),
+            EmailKind::NewNetwork
+            | EmailKind::NewApiKey
+            | EmailKind::NewSecondFactor
+            | EmailKind::RemovedSecondFactor
+            | EmailKind::ChangedPassword => notice(message),
+            EmailKind::DisabledWebhook => disabled_webhook(message),
         };
 
         let message = Message::builder()
@@ -79,6 +86,64 @@ impl MailTemplates {
         );
         ("Reset your password", body)
     }
+}
+
+/// A notice of a change of an account. It has no token and no link, which somebody could imitate.
+fn notice(message: &EmailMessage) -> (&'static str, String) {
+    let network = &message.detail;
+    let (subject, event) = match message.kind {
+        EmailKind::NewNetwork => (
+            "New sign-in to your account",
+            format!("somebody signed in to your account from a network that is new, {network},"),
+        ),
+        EmailKind::NewApiKey => (
+            "New API key of your account",
+            "an API key of your account was created".to_owned(),
+        ),
+        EmailKind::NewSecondFactor => (
+            "New second factor of your account",
+            "a second factor was added to your account".to_owned(),
+        ),
+        EmailKind::RemovedSecondFactor => (
+            "Second factor of your account removed",
+            "a second factor of your account was removed".to_owned(),
+        ),
+        EmailKind::ChangedPassword
+        | EmailKind::EmailVerification
+        | EmailKind::PasswordReset
+        | EmailKind::DisabledWebhook => (
+            "Password of your account changed",
+            "the password of your account was changed".to_owned(),
+        ),
+    };
+    let time = time(message);
+    let body = format!(
+        "Hello,\n\n\
+         {event}\n\
+         at {time}.\n\n\
+         If that was you, do nothing. If it was not you, reset your password, end your other\n\
+         sessions and revoke API keys that are not yours.\n"
+    );
+    (subject, body)
+}
+
+/// A notice that the server has disabled a webhook. The address of its endpoint may contain secrets.
+fn disabled_webhook(message: &EmailMessage) -> (&'static str, String) {
+    let (webhook, time) = (&message.detail, time(message));
+    let body = format!(
+        "Hello,\n\n\
+         events of your projects could not be delivered, so a webhook of your account was disabled\n\
+         at {time}:\n\n\
+         {webhook}\n\n\
+         Its last deliveries say why. When you enable it again, it continues after the last event\n\
+         that its endpoint has taken, as far as events are kept. Other webhooks may be disabled too.\n"
+    );
+    ("Webhook of your account disabled", body)
+}
+
+fn time(message: &EmailMessage) -> String {
+    let time = message.create_time;
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// An unencoded body, readable in a file. It is ASCII, and the settings limit URLs so

@@ -9,7 +9,7 @@ use super::http_server::Monitored;
 use crate::{
     auth::Revocations,
     database::Database,
-    domain::{RelayState, StreamState, now},
+    domain::{MediaIssueCode, RelayState, StreamState, now},
     readiness::{Health, Readiness},
     repositories::ResourceCounts,
     telemetry::metrics::{
@@ -140,6 +140,9 @@ impl Monitored for MetricsCollector {
         LazyLock::force(&LOG_LINES);
         LazyLock::force(&PASSWORDS);
         LazyLock::force(&SERVER);
+        for code in MediaIssueCode::ALL {
+            SERVER.issues.with_label_values(&[code.as_str()]);
+        }
         LazyLock::force(&STATEMENTS);
         LazyLock::force(&TRACES);
         register_calls();

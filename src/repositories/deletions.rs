@@ -104,6 +104,7 @@ const ACCOUNT_STEPS: &[DeletionStep] = &[
     delete_rows!("identities", "issuer, subject", "user_id = $1"),
     delete_rows!("mail_tokens", "token_hash", "user_id = $1"),
     delete_rows!("api_keys", "id", "user_id = $1"),
+    delete_rows!("destination_checks", "id", "user_id = $1"),
     delete_rows!(
         "idempotent_creates",
         "owner_id, request_id",
@@ -120,7 +121,17 @@ const ACCOUNT_STEPS: &[DeletionStep] = &[
 ];
 const PROJECT_STEPS: &[DeletionStep] = &[
     delete_rows!("relays", "stream_id, destination_id", "project_id = $1"),
-    delete_rows!("streams", "id", "project_id = $1"),
+    delete_rows!(
+        "stream_samples",
+        "stream_id, sample_time",
+        "stream_id in (select id from streams where project_id = $1)"
+    ),
+    delete_rows!(
+        "streams",
+        "id",
+        "project_id = $1
+         and not exists (select 1 from stream_samples where stream_id = streams.id)"
+    ),
     delete_rows!("events", "project_id, revision", "project_id = $1"),
     delete_rows!("refusals", "id", "project_id = $1"),
     delete_rows!(

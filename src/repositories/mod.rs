@@ -7,8 +7,10 @@
 mod accounts;
 mod audit_log;
 mod deletions;
+mod destination_checks;
 mod idempotency;
 mod key_records;
+mod media_health;
 mod outbox;
 mod projects;
 mod relays;
@@ -19,14 +21,17 @@ mod streams;
 mod webhooks;
 
 pub use accounts::{
-    ApiKeys, CountedAttempt, FailedAttempts, Identities, MailTokens, NewOperatorKey, NewSecret,
-    NewUser, OperatorKeys, RepeatableSecret, RevocationCursor, Sessions, SignedIn,
-    TokenRevocations, UserAccounts, Users, VerifiedCredential,
+    ApiKeys, CountedAttempt, FailedAttempts, Identities, KnownNetworks, MailTokens, NewOperatorKey,
+    NewSecondFactor, NewSecret, NewUser, Notices, OperatorKeys, RepeatableSecret, RevocationCursor,
+    SecondFactorProof, SecondFactors, Sessions, SignedIn, TokenRevocations, UserAccounts, Users,
+    VerifiedCredential, VerifiedSecondFactor,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};
+pub use destination_checks::{CheckProgress, DestinationChecks, StoredCheck};
 pub use idempotency::{ChangeOptions, Created, IdempotencyKey};
 pub use key_records::KeyRecords;
+pub use media_health::{MediaHealth, MonitoredRelay, MonitoredStream};
 pub use outbox::Outbox;
 pub use projects::{
     Destinations, EventRange, Events, NewProject, NewStreamKey, Projects, ResumePoint,
@@ -39,6 +44,6 @@ pub use relays::{
 pub use resource_counts::ResourceCounts;
 pub use sealed_columns::{SealedColumn, SealedValue};
 pub use streams::{
-    LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, StreamFilter, Streams,
+    LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, StreamFilter, StreamSamples, Streams,
 };
 pub use webhooks::{DueEvents, SecretRotation, WebhookDeliveries, WebhookQueue, Webhooks};

@@ -29,7 +29,7 @@ macro_rules! claim {
                  order by next_attempt_time
                  limit $3 ",
             $lock,
-            ") returning id, kind, email_key, create_time, attempts"
+            ") returning id, kind, email_key, create_time, attempts, detail"
         )
     };
 }
@@ -156,4 +156,4 @@ pub(crate) async fn add_verification(
     )
 }
 
-impl_from_row!(EmailMessage: id, kind, email_key, create_time, attempts);
+impl_from_row!(EmailMessage: id, kind, email_key, create_time, attempts, detail);

@@ -18,6 +18,8 @@ pub enum SealedColumn {
     PlayUrls,
     /// The secrets of API keys that were created with a request id, for a day.
     RepeatedSecrets,
+    /// The secrets of users' authenticators.
+    TotpSecrets,
     /// The secrets of webhooks.
     WebhookSecrets,
     /// The secrets of webhooks before their last rotation.
@@ -35,13 +37,14 @@ pub struct SealedValue {
 
 impl SealedColumn {
     /// All columns.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::StreamKeys,
         Self::DestinationKeys,
         Self::SrtPassphrases,
         Self::RefreshSeeds,
         Self::PlayUrls,
         Self::RepeatedSecrets,
+        Self::TotpSecrets,
         Self::WebhookSecrets,
         Self::PreviousWebhookSecrets,
     ];
@@ -56,6 +59,7 @@ impl SealedColumn {
             Self::RefreshSeeds => ["sessions", "id", "refresh_seed"],
             Self::PlayUrls => ["streams", "play_url_id", "play_url_sealed"],
             Self::RepeatedSecrets => ["idempotent_creates", "resource_id", "secret_sealed"],
+            Self::TotpSecrets => ["second_factors", "id", "secret_sealed"],
             Self::WebhookSecrets => ["webhooks", "id", "secret_sealed"],
             Self::PreviousWebhookSecrets => ["webhooks", "id", "previous_secret_sealed"],
         }

@@ -4,9 +4,13 @@
 //! The parts are therefore macros, which `concat!` joins at compile time:
 //! `concat!("select ", stream_columns!("s."), " from streams s where s.id = $1")`.
 
+use serde::{Serialize, de::DeserializeOwned};
 use sqlx::Row;
 
-use crate::domain::{Id, RequestOrigin, User};
+use crate::{
+    domain::{Id, RequestOrigin, User},
+    error::{Error, Result},
+};
 
 /// A list of columns, each after a prefix: `columns!("s.": id, status)` is
 /// `"s.id, s.status"`.
@@ -74,6 +78,26 @@ macro_rules! fetch_all_in {
 pub(crate) fn json_ids<K>(ids: &[Id<K>]) -> String {
     let ids = ids.iter().map(|id| id.uuid().simple().to_string());
     serde_json::Value::from_iter(ids).to_string()
+}
+
+/// A value as a column of JSON.
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(Error::internal)
+}
+
+/// A list as a column of JSON, which is null without elements.
+pub(crate) fn list_json<T: Serialize>(list: &[T]) -> Result<Option<String>> {
+    match list {
+        [] => Ok(None),
+        list => to_json(&list).map(Some),
+    }
+}
+
+/// The value of a column of JSON; the default if it is null.
+pub(crate) fn from_json<T: DeserializeOwned + Default>(json: Option<String>) -> sqlx::Result<T> {
+    let value = json.map(|json| serde_json::from_str(&json)).transpose();
+    let value = value.map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(value.unwrap_or_default())
 }
 
 /// A statement that locks the rows that it reads until the transaction ends. On SQLite

@@ -2,9 +2,10 @@
 
 use crate::{
     domain::{
-        EndReason, IngestProtocol, Invalid, LintCode, OperatorKeyState, Platform, PlatformKind,
-        PlatformTls, PublishConflictPolicy, RefusalReason, RelayState, StreamState, UserState,
-        WebhookDeliveryState, WebhookDisableReason,
+        CheckOutcome, CheckStep, EndReason, IngestProtocol, Invalid, LintCode, MediaIssueCode,
+        OperatorKeyState, OutagePolicy, Platform, PlatformKind, PlatformTls, PublishConflictPolicy,
+        RefusalReason, RelayState, StreamState, UserState, WebhookDeliveryState,
+        WebhookDisableReason,
     },
     proto::v1 as pb,
 };
@@ -39,11 +40,18 @@ macro_rules! message_enums {
 }
 
 message_enums! {
+    CheckOutcome => DestinationCheckOutcome { Passed Failed }
+    CheckStep => DestinationCheckStep { Name Address Tcp Tls Rtmp Application Srt }
     EndReason => EndReason {
         PublisherEnded ReconnectTimeout HeartbeatTimeout StoppedByOwner TakenOver KeyRotated
         ProjectDisabled ProjectDeleted NodeLost NeverStarted AccountSuspended
     }
+    MediaIssueCode => MediaIssueCode {
+        KeyframeIntervalTooLong BitrateOverLimit NoAudio CodecNotAccepted DestinationTooSlow
+        TimestampJump
+    }
     OperatorKeyState => OperatorKeyState { Active Expired Revoked }
+    OutagePolicy => OutagePolicy { End Hold }
     Platform => Platform {
         Custom Youtube Twitch Facebook X Kick AmazonIvs Linkedin Tiktok Instagram Rumble Trovo
         Restream Mux Cloudflare Livepeer Castr Switchboard Steam Dlive Nimo Picarto Bilibili
@@ -54,7 +62,9 @@ message_enums! {
     RefusalReason => ErrorReason {
         StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld AccountSuspended
     }
-    RelayState => RelayState { Idle Starting Broadcasting Stalled Retrying Failed Stopping }
+    RelayState => RelayState {
+        Idle Starting Broadcasting Holding Stalled Retrying Failed Stopping
+    }
     StreamState => StreamState { Connecting Live Reconnecting Ended }
     UserState => UserState { Active Suspended }
     WebhookDeliveryState => WebhookDeliveryState { Delivered Retrying Failed }
@@ -83,6 +93,9 @@ impl From<LintCode> for pb::DestinationLintCode {
             LintCode::PlatformRecognized => Self::PlatformRecognized,
             LintCode::UnusedSrtOptions => Self::UnusedSrtOptions,
             LintCode::UrlOutdated => Self::UrlOutdated,
+            LintCode::KeyIsUrl => Self::KeyIsUrl,
+            LintCode::KeyOfAnotherPlatform => Self::KeyOfAnotherPlatform,
+            LintCode::KeyIsPlaceholder => Self::KeyIsPlaceholder,
         }
     }
 }

@@ -17,5 +17,5 @@ pub use auth::{AuthDependencies, AuthService};
 pub use operator::OperatorService;
 pub(crate) use operator::key_message;
 pub use project::ProjectService;
-pub use stream::{NodeReconciler, StreamService, SyncOutcome};
+pub use stream::{MessageIntervals, NodeReconciler, StreamService, SyncOutcome};
 pub use webhook::{WebhookDependencies, WebhookService, event_writer};

@@ -11,7 +11,7 @@ use tower::Service;
 
 use crate::{
     domain::UrlPolicy,
-    outbound::{Addresses, OutboundError},
+    outbound::{Addresses, OutboundError, Site},
 };
 
 /// Connects to the hosts of endpoints, and to no address that the policy forbids.
@@ -48,8 +48,11 @@ impl Service<Uri> for EndpointConnector {
                 Some("http") => 80,
                 _ => 443,
             };
-            let port = uri.port_u16().unwrap_or(usual);
-            let addresses = Addresses::find(bare.unwrap_or(host), port, Some(&policy)).await?;
+            let site = Site {
+                host: bare.unwrap_or(host).to_owned(),
+                port: uri.port_u16().unwrap_or(usual),
+            };
+            let addresses = Addresses::find(&site, Some(&policy)).await?;
             let connection = addresses.connect().await?;
             connection
                 .set_nodelay(true)

@@ -2,7 +2,7 @@ use std::{fs, path::PathBuf};
 
 use super::{
     Child, Sandbox, nginx,
-    recording::{length, size},
+    recording::{assert_continuous, length, size},
 };
 
 /// A platform that receives streams and records them: another nginx-rtmp.
@@ -82,6 +82,14 @@ impl Destination {
             longest = f64::max(longest, length(&recording).await?);
         }
         Ok(longest)
+    }
+
+    /// An error unless each recording can be decoded, and its timestamps increase in every track.
+    pub async fn assert_continuous(&self) -> anyhow::Result<()> {
+        for recording in self.recordings() {
+            assert_continuous(&recording).await?;
+        }
+        Ok(())
     }
 
     /// The recordings, oldest first.

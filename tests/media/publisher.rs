@@ -11,6 +11,11 @@ pub struct Publisher {
 impl Publisher {
     /// Publishes in real time, until it is ended.
     pub fn start(url: &str) -> anyhow::Result<Self> {
+        Self::start_with(url, &[])
+    }
+
+    /// The same, with further options of ffmpeg for the output.
+    pub fn start_with(url: &str, options: &[&str]) -> anyhow::Result<Self> {
         let mut command = program("ffmpeg");
         command
             .args(["-hide_banner", "-nostdin", "-loglevel", "error", "-re"])
@@ -19,6 +24,7 @@ impl Publisher {
             .args(["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"])
             .args(["-tune", "zerolatency", "-pix_fmt", "yuv420p", "-g", "10"])
             .args(["-c:a", "aac", "-b:a", "32k"])
+            .args(options)
             .args(["-flvflags", "no_duration_filesize", "-f", "flv", url]);
         let child = Child::start("a publisher", &mut command)?;
         Ok(Self { child })

@@ -11,7 +11,7 @@ use super::{
     super::{
         output::{Table, printable},
         refusals, relays,
-        streams::{STATE, end_reason, video},
+        streams::{STATE, audio, end_reason, video},
         text::{bitrate, bytes, label, or_dash, time},
     },
     lines::issue_text,
@@ -137,7 +137,7 @@ fn stream_lines(view: &View) -> Vec<String> {
             elapsed(stream),
             bitrate(stats.bitrate_bps),
             video(&stats),
-            or_dash(&stats.audio_codec),
+            audio(&stats),
             or_dash(&publisher.node_id),
             or_dash(&publisher.peer_address)
         ),

@@ -130,6 +130,9 @@ impl View {
             if let Some(shown) = self.relays.get_mut(&relay.destination_id) {
                 shown.bitrate_bps = relay.bitrate_bps;
                 shown.bytes_sent = relay.bytes_sent;
+                shown.lag_ms = relay.lag_ms;
+                shown.dropped_packets = relay.dropped_packets;
+                shown.retransmitted_segments = relay.retransmitted_segments;
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     edge::{
         control_plane::{CALL_TIMEOUT, ControlPlane},
         error_class::ErrorClass,
+        media_meters::MediaMeters,
         publisher::{AcceptedStream, ConnectionId, PublishError, PublishRequest},
         servers::MediaServer,
     },
@@ -60,6 +61,8 @@ pub(super) struct Inner {
     /// Requests that kicked connections are disconnected now.
     pub(super) disconnect_now: Notify,
     pub(super) heartbeat_permits: Semaphore,
+    /// What relays measure of the media.
+    pub(super) media: MediaMeters,
     /// Tells relays of streams whose publishers were accepted.
     pub(super) accepted: mpsc::Sender<AcceptedStream>,
 }
@@ -94,9 +97,15 @@ impl Publishers {
             report_now: Notify::new(),
             disconnect_now: Notify::new(),
             heartbeat_permits: Semaphore::new(MAX_HEARTBEATS),
+            media: MediaMeters::default(),
             accepted,
         });
         Self { inner }
+    }
+
+    /// Where relays add what they measure of the media.
+    pub(crate) fn media_meters(&self) -> MediaMeters {
+        self.inner.media.clone()
     }
 
     /// Whether new publishers can be admitted.

@@ -50,6 +50,10 @@ pub(super) fn stats(stats: &StreamStats) -> StreamStats {
         },
         video_codec: codec(&stats.video_codec),
         audio_codec: codec(&stats.audio_codec),
+        audio_channels: stats.audio_channels.max(0),
+        audio_sample_rate: stats.audio_sample_rate.max(0),
+        // Media servers do not measure the rest.
+        ..StreamStats::default()
     }
 }
 
@@ -74,6 +78,9 @@ mod tests {
             fps: f64::NAN,
             video_codec: "ä".repeat(33),
             audio_codec: "a\nc".to_owned(),
+            audio_channels: -1,
+            audio_sample_rate: -1,
+            ..StreamStats::default()
         };
         let sanitized = StreamStats {
             video_codec: "ä".repeat(32),

@@ -55,7 +55,12 @@ impl Publishers {
     async fn sync_once(&self) -> Result<Duration, ()> {
         let _lock = self.inner.report_lock.lock().await;
         let report = self.registry().sync_report(&self.inner.node_id).ok_or(())?;
-        let (message, sync) = (report.message.clone(), StreamServiceClient::sync_node);
+        let (mut message, sync) = (report.message.clone(), StreamServiceClient::sync_node);
+        for connection in &mut message.connections {
+            let (stream_id, id) = (&connection.stream_id, &connection.connection_id);
+            let stats = connection.stats.take();
+            connection.stats = self.inner.media.complete(stream_id, id, stats);
+        }
         let control = &self.inner.control;
         let answer = control.call(Some(CALL_TIMEOUT), message, sync).await;
         let status = answer
@@ -104,11 +109,14 @@ impl Publishers {
         let Some(publish) = self.registry().accepted_publish(id) else {
             return;
         };
+        let stats = self.registry().recent_stats(id, Instant::now());
+        let media = &self.inner.media;
+        let stats = media.complete(&publish.stream_id, id.as_str(), stats);
         let request = HeartbeatPublishRequest {
             publisher: Some(self.publisher(&publish.boot_id, id)),
             stream_id: publish.stream_id,
             epoch: publish.epoch,
-            stats: self.registry().recent_stats(id, Instant::now()),
+            stats,
         };
         let heartbeat = StreamServiceClient::heartbeat_publish;
         let control = &self.inner.control;

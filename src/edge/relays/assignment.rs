@@ -20,12 +20,23 @@ const ENCODING_COST: i64 = 10;
 /// The longest delay of an output.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
+/// What may change while a relay runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RelayInput {
+    /// From where media is read.
+    pub(super) source: InputSource,
+    /// Whether the output bridges the time without a publisher.
+    pub(super) holds: bool,
+}
+
 /// The input and the output of a relay.
 #[derive(Debug, Clone)]
 pub(super) struct Assignment {
     pub(super) destination_id: String,
     /// From where media is read; its URL may be empty.
     pub(super) input: InputSource,
+    /// Whether the output bridges the time without a publisher.
+    pub(super) holds: bool,
     /// Where media is sent.
     pub(super) output: Output,
     /// With which the media has to be encrypted.
@@ -41,10 +52,13 @@ pub(super) struct Assignment {
 }
 
 impl Assignment {
-    /// Whether both send the same connection to the same URL.
-    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+    /// Whether a relay with the other assignment can continue with this one, on the same
+    /// connection to the destination.
+    pub(super) fn continues(&self, other: &Self) -> bool {
+        let is_same_input = self.input == other.input;
+        let follows = self.holds && self.input.stream_id == other.input.stream_id;
         self.destination_id == other.destination_id
-            && self.input == other.input
+            && (is_same_input || follows)
             && self.output == other.output
             && self.encryption == other.encryption
             && self.delay == other.delay
@@ -56,6 +70,14 @@ impl Assignment {
         match self.limits.is_none() {
             true => 1,
             false => ENCODING_COST,
+        }
+    }
+
+    /// The part that may change while the relay runs.
+    pub(super) fn relay_input(&self) -> RelayInput {
+        RelayInput {
+            source: self.input.clone(),
+            holds: self.holds,
         }
     }
 
@@ -97,6 +119,7 @@ impl From<v1::RelayAssignment> for Assignment {
             output_stream_key,
             srt_passphrase,
             srt_pbkeylen,
+            outage_policy,
             output_delay,
             max_video_bitrate_kbps,
             max_height,
@@ -120,6 +143,7 @@ impl From<v1::RelayAssignment> for Assignment {
             },
             has_progressed: relay.last_progress_time.is_some(),
             destination_id: relay.destination_id,
+            holds: outage_policy == i32::from(v1::OutagePolicy::Hold),
             input: InputSource {
                 stream_id: relay.stream_id,
                 connection_id,

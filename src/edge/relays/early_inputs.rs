@@ -24,6 +24,9 @@ const MAX_WAITING: usize = 32;
 ///
 /// So outputs begin with the keyframes that have passed by then. Otherwise they wait for the next
 /// one, with nginx-rtmp a second on average at a keyframe interval of 2 seconds.
+///
+/// Held relays continue with the play session that they have, so that this one is not needed. It
+/// is closed after [`MAX_WAIT`]: the policy is not known before the assignment.
 pub(super) async fn play_early(
     mut accepted: mpsc::Receiver<AcceptedStream>,
     context: Arc<RelayContext>,

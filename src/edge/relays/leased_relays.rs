@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::{
-    assignment::Assignment,
+    assignment::{Assignment, RelayInput},
     lease_clock::LeaseClock,
+    output::DeliveryQuality,
     relay::Relay,
     relay_failure::RelayFailure,
     status::{RelayStatus, is_over},
@@ -40,11 +41,14 @@ pub(super) struct LeasedRelays {
 #[derive(Debug)]
 struct LeasedRelay {
     assignment: Assignment,
+    /// Tells the relay of changes of its input.
+    input: watch::Sender<RelayInput>,
     lease: LeaseClock,
     stop: CancellationToken,
     status: watch::Receiver<RelayStatus>,
-    /// The part of its bytes that the metrics have.
+    /// The part of its bytes and packets that the metrics have.
     counted_bytes: u64,
+    counted: DeliveryQuality,
 }
 
 impl LeasedRelays {
@@ -56,17 +60,19 @@ impl LeasedRelays {
         }
     }
 
-    /// Adds an assigned relay. Returns the relay to start, unless the same one runs already
-    /// and continues under the new lease. Others to the same destination are stopped.
+    /// Adds an assigned relay. Returns the relay to start, unless the same one runs already and
+    /// continues, under the new lease or with another input. Others to the same destination are stopped.
     pub(super) fn assign(&mut self, assigned: RelayAssignment, now: Instant) -> Option<Relay> {
         let lease_id = assigned.lease_id.clone();
         let lease = LeaseClock::new(assigned.lease_duration, assigned.lease_expire_time, now);
-        if self.relays.contains_key(&lease_id) {
+        let assignment = Assignment::from(assigned);
+        if let Some(relay) = self.relays.get_mut(&lease_id) {
+            relay.follow(assignment);
             return None;
         }
-        let assignment = Assignment::from(assigned);
         if let Some(mut relay) = self.take_running(&assignment) {
             relay.lease = lease;
+            relay.follow(assignment);
             self.relays.insert(lease_id, relay);
             return None;
         }
@@ -74,16 +80,20 @@ impl LeasedRelays {
         let predecessors = self.stop_predecessors(&assignment);
         let stop = CancellationToken::new();
         let (status, receiver) = watch::channel(RelayStatus::new(RelayState::Starting));
+        let (input, input_changes) = watch::channel(assignment.relay_input());
         let relay = LeasedRelay {
             assignment: assignment.clone(),
+            input,
             lease,
             stop: stop.clone(),
             status: receiver,
             counted_bytes: 0,
+            counted: DeliveryQuality::default(),
         };
         self.relays.insert(lease_id, relay);
         Some(Relay {
             assignment,
+            input: input_changes,
             stop,
             status,
             predecessors,
@@ -122,7 +132,7 @@ impl LeasedRelays {
     /// Updates the metrics of the relays that run.
     pub(super) fn update_metrics(&mut self) {
         let mut counts = HashMap::<RelayState, i64>::new();
-        let mut load = 0;
+        let (mut load, mut max_lag_ms) = (0, 0);
         for relay in self.relays.values_mut() {
             let status = relay.status();
             if !status.is_over() {
@@ -132,8 +142,12 @@ impl LeasedRelays {
             let sent = status.bytes.saturating_sub(relay.counted_bytes);
             EDGE.relay_bytes.inc_by(sent);
             relay.counted_bytes += sent;
+            relay.count_quality(status.quality);
+            max_lag_ms = max_lag_ms.max(status.quality.lag_ms);
         }
         EDGE.relays_load.set(load);
+        let max_lag = Duration::from_millis(max_lag_ms.try_into().unwrap_or_default());
+        EDGE.relay_lag.set(max_lag.as_secs_f64());
         let states = (1..).map_while(|number| RelayState::try_from(number).ok());
         for state in states.filter(|state| !is_over(*state)) {
             let name = state.as_str_name().trim_start_matches("RELAY_STATE_");
@@ -225,7 +239,7 @@ impl LeasedRelays {
     }
 
     fn take_running(&mut self, assignment: &Assignment) -> Option<LeasedRelay> {
-        let is_same = |relay: &LeasedRelay| relay.assignment.is_same_as(assignment);
+        let is_same = |relay: &LeasedRelay| assignment.continues(&relay.assignment);
         let mut relays = self.relays.iter();
         let found = relays.find(|(_, relay)| is_same(relay) && relay.is_running());
         let lease_id = found?.0.clone();
@@ -246,6 +260,29 @@ impl LeasedRelays {
 }
 
 impl LeasedRelay {
+    /// Continues with the input of an assignment.
+    fn follow(&mut self, assignment: Assignment) {
+        let input = assignment.relay_input();
+        self.assignment.input = assignment.input;
+        self.assignment.holds = assignment.holds;
+        let is_change = |present: &mut RelayInput| {
+            let is_change = *present != input;
+            present.clone_from(&input);
+            is_change
+        };
+        self.input.send_if_modified(is_change);
+    }
+
+    /// Adds what is new to the metrics.
+    fn count_quality(&mut self, now: DeliveryQuality) {
+        let before = std::mem::replace(&mut self.counted, now);
+        let dropped = now.dropped_packets.saturating_sub(before.dropped_packets);
+        let again = now.retransmitted_segments;
+        EDGE.relay_dropped_packets.inc_by(dropped);
+        EDGE.relay_retransmitted_segments
+            .inc_by(again.saturating_sub(before.retransmitted_segments));
+    }
+
     /// Whether it neither has ended nor has to.
     fn is_running(&self) -> bool {
         !self.stop.is_cancelled() && !self.status().is_over()

@@ -94,6 +94,60 @@ fn a_relay_with_another_assignment_waits_for_the_end_of_the_one_before() {
 }
 
 #[test]
+fn an_assignment_of_a_known_lease_changes_the_input_of_its_relay() {
+    let (mut leased, mut relay, now) = one(SECOND);
+    relay.input.mark_unchanged();
+    assert!(leased.assign(assignment("l1", SECOND), now).is_none());
+    assert!(!relay.input.has_changed().unwrap(), "it is the same");
+
+    let moved = RelayAssignment {
+        input_url: "rtmp://127.0.0.1/live/b".to_owned(),
+        connection_id: "c2".to_owned(),
+        outage_policy: v1::OutagePolicy::Hold.into(),
+        ..assignment("l1", SECOND)
+    };
+    assert!(leased.assign(moved.clone(), now).is_none());
+    let input = relay.input.borrow().clone();
+    assert_eq!(input.source.url.expose(), "rtmp://127.0.0.1/live/b");
+    assert_eq!(input.source.connection_id, "c2");
+    assert!(input.holds && !relay.stop.is_cancelled());
+    assert_reported(&leased, "l1", RelayState::Starting);
+
+    // It is this relay that a new lease continues.
+    let again = RelayAssignment {
+        lease_id: "l2".to_owned(),
+        ..moved
+    };
+    assert!(leased.assign(again, now).is_none());
+    assert_reported(&leased, "l2", RelayState::Starting);
+}
+
+#[test]
+fn with_the_policy_hold_a_new_lease_continues_a_relay_whose_publisher_has_returned() {
+    let mut leased = LeasedRelays::new(SECOND * 600);
+    let now = Instant::now();
+    let hold = |lease_id, connection_id: &str, stream_id: &str| {
+        let mut assignment = assignment(lease_id, SECOND);
+        assignment.outage_policy = v1::OutagePolicy::Hold.into();
+        assignment.connection_id = connection_id.to_owned();
+        assignment.relay.as_mut().unwrap().stream_id = stream_id.to_owned();
+        assignment
+    };
+    let relay = leased.assign(hold("l1", "c1", "s"), now).unwrap();
+    assert!(leased.assign(hold("l2", "c2", "s"), now).is_none());
+    assert_eq!(relay.input.borrow().source.connection_id, "c2");
+    assert!(!relay.stop.is_cancelled());
+
+    let next = leased.assign(hold("l3", "c3", "s2"), now).unwrap();
+    assert_eq!(
+        next.predecessors.len(),
+        1,
+        "another stream is another broadcast"
+    );
+    assert!(relay.stop.is_cancelled());
+}
+
+#[test]
 fn a_relay_to_another_destination_continues() {
     let (mut leased, relay, now) = one(SECOND);
     let mut other = assignment("l2", SECOND);

@@ -22,10 +22,12 @@
 //! | `media` | one play session per live stream, and its distribution to outputs |
 //! | `upstream` | addresses of and connections to servers |
 //! | `rtmp` | the protocol |
+//! | `destination_check` | checks whether a destination can be reached, without publishing |
 //! | `relay_failure` | why a relay ended |
 
 mod assignment;
 mod claim;
+mod destination_check;
 mod early_inputs;
 mod lease_clock;
 mod leased_relays;

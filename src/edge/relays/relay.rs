@@ -13,9 +13,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    assignment::Assignment,
-    media::{Input, Inputs},
-    output::{Delivery, Encoder, PresetFolder, RtmpOutput, Spawner, SrtOutput, rendition},
+    assignment::{Assignment, RelayInput},
+    media::{Input, Inputs, Subscription},
+    output::{
+        Delivery, DeliveryQuality, Encoder, PresetFolder, RtmpOutput, Spawner, SrtOutput, rendition,
+    },
     progress::{PROVEN_BROADCAST, Progress},
     reconnect::Reconnect,
     relay_failure::RelayFailure,
@@ -67,6 +69,8 @@ impl RelayContext {
 #[derive(Debug)]
 pub(super) struct Relay {
     pub(super) assignment: Assignment,
+    /// Its input, which may change.
+    pub(super) input: watch::Receiver<RelayInput>,
     /// Cancelled when it has to stop.
     pub(super) stop: CancellationToken,
     pub(super) status: watch::Sender<RelayStatus>,
@@ -76,7 +80,7 @@ pub(super) struct Relay {
 
 /// What is observed of a relay while it sends.
 struct Observation<'a> {
-    input: &'a Input,
+    subscription: &'a Subscription,
     delivery: &'a Delivery,
     progress: Progress,
     /// When the first bytes were acknowledged.
@@ -108,25 +112,27 @@ impl Relay {
 
     /// Sends media until it is stopped, which is no failure, or fails.
     async fn send(&self, context: &RelayContext) -> Result<(), RelayFailure> {
-        let source = &self.assignment.input;
+        let mut changes = self.input.clone();
+        let RelayInput { source, holds } = changes.borrow_and_update().clone();
         if source.url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
         }
         let address = Address::of_output(&self.assignment.output)
             .map_err(|why| UpstreamError::AddressInvalid(why).failure(Side::Output))?;
-        let mut input = context.inputs.get(source.clone())?;
-        if !self.assignment.limits.is_none() {
-            let encoder = context.encoder();
-            input = Arc::new(rendition(input, self.assignment.limits, encoder));
-        }
+        let input = self.rendered(context.inputs.get(source)?, context);
+        let subscription = Subscription::new(input, self.assignment.delay, holds);
         let delivery = Delivery::default();
-        let mut observation = Observation::new(&input, &delivery);
-        let mut sending = pin!(self.keep_sending(&address, &input, &delivery, context));
+        let mut observation = Observation::new(&subscription, &delivery);
+        let mut sending = pin!(self.keep_sending(&address, &subscription, &delivery, context));
         loop {
             tokio::select! {
                 biased;
                 ended = &mut sending => return ended,
                 () = self.stop.cancelled() => break,
+                Ok(()) = changes.changed() => {
+                    let input = changes.borrow_and_update().clone();
+                    self.follow(input, &subscription, context)?;
+                }
                 () = sleep(observation.interval()) => {}
             }
             let status = observation.sample(self, context)?;
@@ -138,19 +144,49 @@ impl Relay {
         timeout(STOP_TIMEOUT, sending).await.unwrap_or(Ok(()))
     }
 
+    /// The input, or a rendition of it if the destination has limits.
+    fn rendered(&self, input: Arc<Input>, context: &RelayContext) -> Arc<Input> {
+        let limits = self.assignment.limits;
+        match limits.is_none() {
+            true => input,
+            false => Arc::new(rendition(input, limits, context.encoder())),
+        }
+    }
+
+    /// Continues with another input or policy. A rendition stays if its source does.
+    fn follow(
+        &self,
+        input: RelayInput,
+        subscription: &Subscription,
+        context: &RelayContext,
+    ) -> Result<(), RelayFailure> {
+        let RelayInput { source, holds } = input;
+        subscription.set_holds(holds);
+        if source.url.expose().is_empty() {
+            return Err(RelayFailure::no_input_url());
+        }
+        let present = subscription.input();
+        let played = present.source().unwrap_or(&present);
+        let next = context.inputs.follow(played, source)?;
+        if !Arc::ptr_eq(played, &next) {
+            subscription.follow(self.rendered(next, context));
+        }
+        Ok(())
+    }
+
     /// Sends to the destination until it is stopped or fails. A connection that has proved itself
     /// is replaced at once if it is lost: a claim would take more than a second.
     async fn keep_sending(
         &self,
         address: &Address,
-        input: &Input,
+        subscription: &Subscription,
         delivery: &Delivery,
         context: &RelayContext,
     ) -> Result<(), RelayFailure> {
         let mut reconnect = Reconnect::default();
         loop {
             let connection = reconnect.begin(delivery.bytes());
-            let sent = self.send_to(address, input, delivery, context).await;
+            let sent = self.send_to(address, subscription, delivery, context).await;
             let Err(failure) = sent else { return Ok(()) };
             if self.status.borrow().state == RelayState::Stalled {
                 // Its owner has to see why.
@@ -169,7 +205,7 @@ impl Relay {
     async fn send_to(
         &self,
         address: &Address,
-        input: &Input,
+        subscription: &Subscription,
         delivery: &Delivery,
         context: &RelayContext,
     ) -> Result<(), RelayFailure> {
@@ -183,8 +219,7 @@ impl Relay {
                     address,
                     policy: &context.policy,
                     certificates: &context.certificates,
-                    input,
-                    delay: self.assignment.delay,
+                    subscription,
                     delivery,
                 };
                 output.run(&self.stop).await
@@ -197,8 +232,7 @@ impl Relay {
                     program: &context.ffmpeg,
                     spawner: &context.spawner,
                     presets: &context.presets,
-                    input,
-                    delay: self.assignment.delay,
+                    subscription,
                     delivery,
                 };
                 output.run(&self.stop).await
@@ -235,9 +269,9 @@ impl Relay {
 }
 
 impl<'a> Observation<'a> {
-    fn new(input: &'a Input, delivery: &'a Delivery) -> Self {
+    fn new(subscription: &'a Subscription, delivery: &'a Delivery) -> Self {
         Self {
-            input,
+            subscription,
             delivery,
             progress: Progress::new(Instant::now()),
             broadcast_at: None,
@@ -261,7 +295,7 @@ impl<'a> Observation<'a> {
     ) -> Result<RelayStatus, RelayFailure> {
         let now = Instant::now();
         self.progress.sample(self.delivery.bytes(), now);
-        if let Some(failure) = self.input.codec_failure() {
+        if let Some(failure) = self.subscription.codec_failure() {
             return Err(failure);
         }
         if self
@@ -269,7 +303,7 @@ impl<'a> Observation<'a> {
             .has_stopped(context.patience + relay.assignment.delay, now)
         {
             let no_progress = || RelayFailure::no_progress(self.delivery.is_waiting());
-            return Err(self.input.failure().unwrap_or_else(no_progress));
+            return Err(self.subscription.failure().unwrap_or_else(no_progress));
         }
         let state = self.progress.state(now);
         if state == RelayState::Broadcasting {
@@ -278,17 +312,27 @@ impl<'a> Observation<'a> {
                 context.broadcasts.insert(relay.broadcast_key(), ());
             }
         }
-        self.warn_if_slow(relay, now);
+        let quality = self.delivery.quality();
+        self.warn_if_slow(relay, quality, now);
+        let state = match state {
+            RelayState::Broadcasting if self.delivery.is_holding() => RelayState::Holding,
+            state => state,
+        };
         Ok(RelayStatus {
             state,
             bytes: self.progress.bytes(),
             bitrate: self.progress.bitrate(),
+            quality,
             failure: None,
         })
     }
 
-    fn warn_if_slow(&mut self, relay: &Relay, now: Instant) {
-        let (dropped, lag_ms) = self.delivery.drops_and_lag();
+    fn warn_if_slow(&mut self, relay: &Relay, quality: DeliveryQuality, now: Instant) {
+        let DeliveryQuality {
+            dropped_packets: dropped,
+            lag_ms,
+            ..
+        } = quality;
         let warned_lately = |at: Instant| now - at < SLOW_WARNING_INTERVAL;
         if dropped == self.dropped || self.warned_at.is_some_and(warned_lately) {
             return;

@@ -1,4 +1,4 @@
-use super::relay_failure::RelayFailure;
+use super::{output::DeliveryQuality, relay_failure::RelayFailure};
 use crate::proto::v1::{RelayErrorSeverity, RelayReport, RelayState};
 
 /// The status of a relay.
@@ -9,6 +9,8 @@ pub(super) struct RelayStatus {
     pub(super) bytes: u64,
     /// The recent bitrate, in bits per second.
     pub(super) bitrate: u64,
+    /// How well media is delivered.
+    pub(super) quality: DeliveryQuality,
     /// Why it ended unexpectedly.
     pub(super) failure: Option<RelayFailure>,
 }
@@ -20,6 +22,7 @@ impl RelayStatus {
             state,
             bytes: 0,
             bitrate: 0,
+            quality: DeliveryQuality::default(),
             failure: None,
         }
     }
@@ -47,14 +50,24 @@ impl RelayStatus {
             state,
             bytes,
             bitrate,
+            quality,
             failure,
         } = self;
+        let DeliveryQuality {
+            lag_ms,
+            dropped_packets,
+            retransmitted_segments,
+        } = quality;
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         RelayReport {
             lease_id,
             state: state.into(),
-            bytes_sent: i64::try_from(bytes).unwrap_or(i64::MAX),
-            bitrate_bps: i64::try_from(bitrate).unwrap_or(i64::MAX),
+            bytes_sent: count(bytes),
+            bitrate_bps: count(bitrate),
             error: failure.map(Into::into),
+            lag_ms: i32::try_from(lag_ms.max(0)).unwrap_or(i32::MAX),
+            dropped_packets: count(dropped_packets),
+            retransmitted_segments: count(retransmitted_segments),
         }
     }
 }

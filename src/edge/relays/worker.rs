@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{
     claim::{claim_relays, replace_worker_id},
+    destination_check,
     early_inputs::play_early,
     leased_relays::LeasedRelays,
     media::Inputs,
@@ -26,10 +27,14 @@ use super::{
 };
 use crate::{
     config::EdgeConfig,
-    edge::{control_plane::ControlPlane, publisher::AcceptedStream},
+    edge::{
+        control_plane::{CALL_TIMEOUT, ControlPlane},
+        media_meters::MediaMeters,
+        publisher::AcceptedStream,
+    },
     proto::v1::{
-        ClaimRelaysRequest, ClaimRelaysResponse, RelayReport, ReportRelaysRequest,
-        ReportRelaysResponse, stream_service_client::StreamServiceClient,
+        ClaimRelaysRequest, ClaimRelaysResponse, DestinationCheck, RelayReport,
+        ReportRelaysRequest, ReportRelaysResponse, stream_service_client::StreamServiceClient,
     },
 };
 
@@ -44,6 +49,9 @@ const FINAL_REPORTS: usize = 2;
 /// The most messages of the control plane that wait to be handled.
 const MESSAGE_QUEUE_LENGTH: usize = 16;
 
+/// The most checks of destinations that run at once; others are not answered.
+const MAX_CHECKS: usize = 16;
+
 /// The number of streams and destinations of which a broadcast is remembered.
 const MAX_BROADCASTS: usize = 10_000;
 
@@ -55,6 +63,8 @@ struct Worker {
     leased: LeasedRelays,
     /// The tasks of the relays.
     tasks: JoinSet<()>,
+    /// The tasks of the checks of destinations.
+    checks: JoinSet<()>,
     /// The running ReportRelays call; at most one.
     reporting: JoinSet<ReportOutcome>,
     last_report_at: Instant,
@@ -71,19 +81,21 @@ type ReportOutcome = (Vec<RelayReport>, Result<ReportRelaysResponse, Status>);
 
 /// Claims relays of a media server and runs them until `shutdown`; then stops them and
 /// returns their leases. `rtmps` destinations are verified with `authorities` beside those of
-/// the platform. `accepted` are the streams whose publishers were accepted.
+/// the platform. What is measured of the media is added to `meters`. `accepted` are the streams
+/// whose publishers were accepted.
 pub(crate) async fn run(
     control: ControlPlane,
     node_id: String,
     config: EdgeConfig,
     authorities: Vec<CertificateDer<'static>>,
+    meters: MediaMeters,
     accepted: mpsc::Receiver<AcceptedStream>,
     shutdown: CancellationToken,
 ) {
     let capacity = config.relay_capacity;
     let outage_grace = config.outage_grace;
     let edge_dir = config.edge_dir.clone();
-    let context = match context(config, authorities) {
+    let context = match context(config, authorities, meters) {
         Ok(context) => context,
         Err(error) => {
             tracing::error!(%error, "cannot run relays");
@@ -99,6 +111,7 @@ pub(crate) async fn run(
         worker_id: worker.id.clone(),
         node_id,
         capacity: i32::try_from(capacity).unwrap_or(i32::MAX),
+        checks_destinations: true,
     };
     let is_back = Arc::clone(&worker.is_back);
     let claiming = claim_relays(worker.control.clone(), request, sender, is_back);
@@ -122,13 +135,14 @@ pub(crate) async fn run(
 fn context(
     config: EdgeConfig,
     authorities: Vec<CertificateDer<'static>>,
+    meters: MediaMeters,
 ) -> io::Result<RelayContext> {
     let certificates = Arc::new(Certificates::new(authorities));
     Ok(RelayContext {
         spawner: Spawner::start()?,
         presets: PresetFolder::new(&config.edge_dir)?,
         policy: config.url_policy(),
-        inputs: Inputs::new(Arc::clone(&certificates)),
+        inputs: Inputs::new(Arc::clone(&certificates), meters),
         certificates,
         broadcasts: Cache::new(MAX_BROADCASTS),
         state_changed: Notify::new(),
@@ -151,6 +165,7 @@ impl Worker {
             context: Arc::new(context),
             leased,
             tasks: JoinSet::new(),
+            checks: JoinSet::new(),
             reporting: JoinSet::new(),
             last_report_at: Instant::now(),
             is_failing: false,
@@ -182,6 +197,7 @@ impl Worker {
         let ClaimRelaysResponse {
             assignments,
             revocations,
+            destination_checks,
         } = message;
         for assigned in assignments {
             if let Some(relay) = self.leased.assign(assigned, Instant::now()) {
@@ -192,6 +208,33 @@ impl Worker {
         for cancelled in revocations {
             self.leased.cancel(&cancelled.lease_id);
         }
+        for check in destination_checks {
+            self.check_destination(check);
+        }
+    }
+
+    /// Checks a destination in the background, and reports the result.
+    fn check_destination(&mut self, check: DestinationCheck) {
+        while self.checks.try_join_next().is_some() {}
+        if self.checks.len() >= MAX_CHECKS {
+            tracing::warn!("too many destinations to check, leaving one out");
+            return;
+        }
+        let (context, control) = (Arc::clone(&self.context), self.control.clone());
+        let worker_id = self.id.clone();
+        self.checks.spawn(async move {
+            let report = destination_check::run(check, &context).await;
+            let message = ReportRelaysRequest {
+                worker_id,
+                reports: Vec::new(),
+                destination_checks: vec![report],
+            };
+            let report = StreamServiceClient::report_relays;
+            if let Err(status) = control.call(Some(CALL_TIMEOUT), message, report).await {
+                let (code, reason) = (status.code(), status.message());
+                tracing::warn!(?code, reason, "cannot report the check of a destination");
+            }
+        });
     }
 
     /// Waits for the next event of a relay or a report, and handles it.
@@ -219,6 +262,7 @@ impl Worker {
         let message = ReportRelaysRequest {
             worker_id: self.id.clone(),
             reports: reports.clone(),
+            destination_checks: Vec::new(),
         };
         self.reporting.spawn(async move {
             let report = StreamServiceClient::report_relays;

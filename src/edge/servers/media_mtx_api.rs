@@ -156,6 +156,7 @@ impl MtxPath {
             fps: 0.0,
             video_codec: find(is_video),
             audio_codec: find(is_audio),
+            ..StreamStats::default()
         }
     }
 

@@ -103,6 +103,7 @@ fn stats(stream: Node) -> StreamStats {
         fps: of_video("frame_rate").map(f64::from).unwrap_or_default(),
         video_codec: codec(video),
         audio_codec: codec(audio),
+        ..StreamStats::default()
     }
 }
 

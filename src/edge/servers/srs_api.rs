@@ -106,6 +106,7 @@ impl SrsClient {
             fps: 0.0,
             video_codec: codec(video),
             audio_codec: codec(audio),
+            ..StreamStats::default()
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -40,6 +41,8 @@ pub(super) struct Delivery {
     pub lease_id: Uuid,
     /// When all leases were last renewed.
     pub renewed_at: Mutex<Instant>,
+    /// Cancelled when the replica stops: nothing more is sent.
+    pub closing: CancellationToken,
 }
 
 /// The next events of a project for a webhook.
@@ -120,7 +123,8 @@ impl Delivery {
         let items = batch.items();
         let mut progress = begin(&batch);
         for item in items {
-            if started_at.elapsed() > MAX_BATCH_TIME || self.is_lease_ending(&batch) {
+            let is_late = started_at.elapsed() > MAX_BATCH_TIME || self.is_lease_ending(&batch);
+            if is_late || self.closing.is_cancelled() {
                 break;
             }
             let Some(message) = self.message(&batch, &item)? else {

@@ -10,8 +10,9 @@ use tokio::{
         Receiver,
         error::{RecvError, TryRecvError},
     },
-    time::{Interval, MissedTickBehavior, interval, sleep, sleep_until},
+    time::{Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -43,6 +44,9 @@ const MAX_SEARCH_SHARE: u32 = 20;
 
 /// The polls after which it is checked whether there are still webhooks.
 const CHECK_POLLS: u32 = 60;
+
+/// How long a replica that stops waits for attempts that run.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How events are sent.
 #[derive(Debug, Clone, Copy)]
@@ -102,13 +106,15 @@ impl Default for Known {
 }
 
 impl WebhookDispatcher {
-    /// A dispatcher for the webhooks of a database.
+    /// A dispatcher for the webhooks of a database. It stops when `closing` is cancelled.
     pub fn new(
         database: &Database,
+        queue: WebhookQueue,
         sealer: Sealer,
         sender: WebhookSender,
         writer: EventWriter,
         settings: WebhookDispatchSettings,
+        closing: CancellationToken,
     ) -> Self {
         let WebhookDispatchSettings {
             backoff,
@@ -117,7 +123,7 @@ impl WebhookDispatcher {
             poll_interval,
         } = settings;
         let delivery = Delivery {
-            queue: WebhookQueue::new(database.clone()),
+            queue,
             sender,
             sealer,
             writer,
@@ -125,6 +131,7 @@ impl WebhookDispatcher {
             retry_period,
             lease_id: Uuid::now_v7(),
             renewed_at: Mutex::new(Instant::now()),
+            closing,
         };
         Self {
             delivery: Arc::new(delivery),
@@ -135,8 +142,12 @@ impl WebhookDispatcher {
         }
     }
 
-    /// Sends events as they come; never returns.
+    /// Sends events as they come, until it is to stop.
+    ///
+    /// Then it sends no further events, and gives back what it has leased, so that other replicas
+    /// go on at once.
     pub async fn run(mut self) {
+        let closing = self.delivery.closing.clone();
         let mut running = Running::new(self.concurrency);
         let mut polls = ticks(self.poll_interval);
         let mut renewals = ticks(LEASE / 3);
@@ -144,6 +155,7 @@ impl WebhookDispatcher {
         loop {
             let next_search = known.next_search();
             tokio::select! {
+                () = closing.cancelled() => break,
                 changed = self.changes.recv() => self.note_changes(changed, &mut pending),
                 unsent = running.finished() => known.note_finished(unsent, &mut pending),
                 _ = polls.tick() => pending.all = true,
@@ -164,6 +176,22 @@ impl WebhookDispatcher {
             known.report(&searched);
             run.finish(searched.is_ok());
             sleep(COALESCE_DELAY).await;
+        }
+        self.stop(running).await;
+    }
+
+    /// Waits for the attempts that run, which is short unless an endpoint hangs, and ends all leases.
+    async fn stop(&self, mut running: Running) {
+        // An answer that comes in time is recorded, so that its event is not sent again.
+        let waited = timeout(STOP_TIMEOUT, running.all_finished()).await;
+        if waited.is_err() {
+            tracing::info!("stopped while endpoints of webhooks had not answered");
+        }
+        drop(running);
+        let released = self.delivery.queue.release(self.delivery.lease_id).await;
+        if let Err(error) = released {
+            let error = error.with_causes();
+            tracing::warn!(error, "cannot end the leases of webhooks: they expire");
         }
     }
 

@@ -128,6 +128,13 @@ impl Running {
         Some(self.finish(finished))
     }
 
+    /// Waits until everything was sent.
+    pub async fn all_finished(&mut self) {
+        while let Some(finished) = self.tasks.join_next_with_id().await {
+            self.finish(finished);
+        }
+    }
+
     /// Frees the place of a task, also of one that has panicked.
     fn finish(&mut self, finished: Result<(Id, bool), JoinError>) -> Option<ProjectId> {
         let (id, has_more) = match finished {

@@ -2,13 +2,13 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{revocations, session_rows};
+use super::{notices::Notices, revocations, session_rows};
 use crate::{
     auth::{ApiKeySecret, Sealer},
     database::{Database, Transaction},
     domain::{
-        ApiKey, ApiKeyId, AuditContext, CreateTimeRange, NewApiKey, Page, ProjectId, SessionId,
-        Time, UserId,
+        ApiKey, ApiKeyId, AuditContext, CreateTimeRange, EmailKind, NewApiKey, Page, ProjectId,
+        SessionId, Time, UserId,
     },
     error::{Error, Result},
     repositories::{IdempotencyKey, audit_log, idempotency::change_once},
@@ -18,6 +18,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ApiKeys {
     database: Database,
+    notices: Notices,
 }
 
 /// The secret of a new key, of a user or an operator.
@@ -84,7 +85,16 @@ macro_rules! api_key_columns {
 impl ApiKeys {
     /// API keys in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            notices: Notices::default(),
+        }
+    }
+
+    /// Queues notices of changes.
+    #[must_use]
+    pub fn with_notices(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Creates a key of a user.
@@ -146,6 +156,8 @@ impl ApiKeys {
                     }
                 }
                 secret.record(&mut tx, id, now).await?;
+                let (notices, kind) = (self.notices, EmailKind::NewApiKey);
+                notices.queue(&mut tx, user_id, kind, "", now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 created.project_ids.clone_from(&key.project_ids);
                 tx.commit(created).await

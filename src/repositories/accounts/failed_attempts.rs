@@ -47,7 +47,7 @@ impl FailedAttempts {
     /// Counts an attempt as failed. `TooManyAttempts` if it has to wait.
     pub async fn count(&self, subject: &AttemptSubject, now: Time) -> Result<CountedAttempt> {
         let subject_hash = match &subject.at_address {
-            Some(at_address) if self.is_familiar(at_address, now).await? => at_address,
+            Some(at) if self.is_familiar(&at.familiar, now).await? => &at.counted,
             _ => &subject.main,
         };
         self.count_failure(subject_hash, now).await?;
@@ -119,11 +119,23 @@ impl FailedAttempts {
         Ok(wait.unwrap_or_default().max(Duration::from_millis(100)))
     }
 
-    /// Clears the count after the right password within a session.
+    /// Clears the count after the right password that begins no session. A familiar address stays
+    /// familiar.
     pub async fn clear(&self, attempt: &CountedAttempt) -> Result<()> {
+        let subject_hash = &attempt.subject_hash;
         self.database
             .transaction(|mut tx| async move {
-                clear(&mut tx, attempt).await?;
+                execute!(
+                    tx,
+                    "delete from guesses where subject_hash = $1 and familiar_until is null",
+                    [subject_hash]
+                )?;
+                execute!(
+                    tx,
+                    "update guesses set failures = 0, locked_until = update_time
+                     where subject_hash = $1",
+                    [subject_hash]
+                )?;
                 tx.commit(()).await
             })
             .await

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{api_keys, failed_attempts, session_rows};
+use super::{api_keys, failed_attempts, notices::Notices, second_factors, session_rows};
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
     domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
@@ -22,12 +22,22 @@ const MIN_SEND_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 #[derive(Debug, Clone)]
 pub struct MailTokens {
     database: Database,
+    notices: Notices,
 }
 
 impl MailTokens {
     /// Tokens in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            notices: Notices::default(),
+        }
+    }
+
+    /// Queues notices of changes.
+    #[must_use]
+    pub fn with_notices(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Stores the token of a message; returns the user of the message's address. `None` if
@@ -141,8 +151,8 @@ impl MailTokens {
     }
 
     /// Consumes a token: the account gets a new password, its address is verified, and its
-    /// sessions end. If the address was not verified before, its API keys and identities
-    /// end too, and its projects get new stream keys and no enabled destinations, because
+    /// sessions end. If the address was not verified before, its API keys, second factors and
+    /// identities end too, and its projects get new stream keys and no enabled destinations, because
     /// their creator never proved to own the address. The caller's address becomes familiar.
     /// Returns the ids of the ended sessions and keys.
     pub async fn reset_password(
@@ -163,6 +173,7 @@ impl MailTokens {
                 let (mut ended, mut projects) = (Vec::new(), Vec::new());
                 if is_unverified(&mut tx, user_id).await? {
                     execute!(tx, "delete from identities where user_id = $1", [user_id])?;
+                    second_factors::delete_all(&mut tx, user_id).await?;
                     ended = api_keys::delete_all(&mut tx, user_id, now).await?;
                     projects = take_over_projects(&mut tx, user_id, new_stream_key, now).await?;
                 }
@@ -180,6 +191,8 @@ impl MailTokens {
 
                 delete_all(&mut tx, user_id, None).await?;
                 failed_attempts::mark_familiar(&mut tx, at_address, now).await?;
+                let (notices, kind) = (self.notices, EmailKind::ChangedPassword);
+                notices.queue(&mut tx, user_id, kind, "", now).await?;
                 let audit = audit.clone().with_user(user_id);
                 audit_log::record(&mut tx, &audit, now).await?;
                 self.database.commit_changes(tx, projects).await?;

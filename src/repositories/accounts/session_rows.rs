@@ -10,7 +10,7 @@ use crate::{
 macro_rules! session_columns {
     () => {
         "id, user_id, refresh_seed, refresh_counter, peer_address, user_agent, create_time,
-         last_used_time, expire_time"
+         coalesce(auth_time, create_time) as auth_time, last_used_time, expire_time"
     };
 }
 pub(super) use session_columns;
@@ -119,8 +119,8 @@ pub(super) async fn insert(tx: &mut Transaction, session: &Session) -> Result<()
         tx,
         "insert into sessions
              (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
-              create_time, last_used_time, expire_time)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+              create_time, last_used_time, expire_time, auth_time)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         [
             session.id,
             session.user_id,
@@ -130,14 +130,16 @@ pub(super) async fn insert(tx: &mut Transaction, session: &Session) -> Result<()
             &session.origin.user_agent,
             session.create_time,
             session.last_used_time,
-            session.expire_time
+            session.expire_time,
+            session.auth_time
         ]
     )
 }
 
 impl_from_row!(
     Session:
-    id, user_id, refresh_seed, refresh_counter, create_time, last_used_time, expire_time;
+    id, user_id, refresh_seed, refresh_counter, create_time, auth_time, last_used_time,
+    expire_time;
     |row|
     origin: RequestOrigin::from_row(row)?,
 );

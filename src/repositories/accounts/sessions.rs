@@ -1,5 +1,8 @@
 use super::{
-    failed_attempts, revocations,
+    failed_attempts, known_networks,
+    notices::Notices,
+    revocations,
+    second_factors::{self, VerifiedSecondFactor},
     session_rows::{self, session_columns},
 };
 use crate::{
@@ -15,6 +18,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
+    notices: Notices,
 }
 
 /// A credential of an account that was verified before the transaction.
@@ -34,23 +38,41 @@ pub enum VerifiedCredential<'a> {
 impl Sessions {
     /// Sessions in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            notices: Notices::default(),
+        }
+    }
+
+    /// Queues notices of changes.
+    #[must_use]
+    pub fn with_notices(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Creates a session if the credential is still valid. Otherwise `ConcurrentChange`,
     /// because the change of the credential did not end this session. `AccountSuspended` if an
-    /// operator has suspended the account. The address becomes familiar, and the failed attempts
-    /// are cleared.
+    /// operator has suspended the account. `SecondFactorRequired` if the account has a second
+    /// factor and `second_factor` is `None`; `SecondFactorInvalid` if its code was used before.
+    /// The address becomes familiar, and the failed attempts are cleared.
     pub async fn create(
         &self,
         session: &Session,
         credential: VerifiedCredential<'_>,
+        second_factor: Option<&VerifiedSecondFactor>,
         at_address: &[u8],
         audit: &AuditContext,
     ) -> Result<()> {
         self.database
             .transaction(|mut tx| async move {
-                credential.require_valid(&mut tx, session.user_id).await?;
+                let (user, now) = (session.user_id, session.create_time);
+                if credential
+                    .require_valid(&mut tx, user)
+                    .await?
+                    .has_second_factor
+                {
+                    second_factors::use_up(&mut tx, user, second_factor, now).await?;
+                }
                 session_rows::insert(&mut tx, session).await?;
                 if let VerifiedCredential::Password {
                     attempt: Some(attempt),
@@ -60,8 +82,43 @@ impl Sessions {
                     failed_attempts::clear(&mut tx, attempt).await?;
                 }
                 failed_attempts::mark_familiar(&mut tx, at_address, session.create_time).await?;
+                known_networks::remember(&mut tx, session, self.notices).await?;
                 audit_log::record(&mut tx, audit, session.create_time).await?;
                 tx.commit(()).await
+            })
+            .await
+    }
+
+    /// Records that the user of a session has proved again who they are: with a code, which is used
+    /// up, or with the password. `AccessTokenInvalid` if the session has ended.
+    pub async fn reauthenticate(
+        &self,
+        user_id: UserId,
+        id: SessionId,
+        second_factor: Option<&VerifiedSecondFactor>,
+        audit: &AuditContext,
+        now: Time,
+    ) -> Result<Session> {
+        self.database
+            .transaction(|mut tx| async move {
+                if second_factor.is_some() {
+                    second_factors::use_up(&mut tx, user_id, second_factor, now).await?;
+                }
+                let session: Option<Session> = fetch_optional!(
+                    tx,
+                    concat!(
+                        "update sessions
+                         set auth_time = $3
+                         where user_id = $1 and id = $2 and revoke_time is null
+                           and expire_time > $3
+                         returning ",
+                        session_columns!(),
+                    ),
+                    [user_id, id, now]
+                )?;
+                let session = session.ok_or(Error::AccessTokenInvalid)?;
+                audit_log::record(&mut tx, audit, now).await?;
+                tx.commit(session).await
             })
             .await
     }
@@ -255,34 +312,49 @@ async fn end_active(
     Ok(true)
 }
 
+/// The account of a valid credential.
+struct CredentialOwner {
+    has_second_factor: bool,
+}
+
 impl VerifiedCredential<'_> {
     /// Fails if the credential is no longer valid or the account is suspended. Neither changes
     /// until the transaction ends.
-    async fn require_valid(&self, tx: &mut Transaction, user_id: UserId) -> Result<()> {
-        let suspended: Option<bool> = match self {
+    async fn require_valid(
+        &self,
+        tx: &mut Transaction,
+        user_id: UserId,
+    ) -> Result<CredentialOwner> {
+        let found: Option<(bool, bool)> = match self {
             Self::Password { hash, .. } => {
                 let sql = for_share!(
                     tx,
-                    "select suspend_time is not null
+                    "select suspend_time is not null,
+                            exists (select 1
+                                    from second_factors f
+                                    where f.user_id = users.id and f.confirm_time is not null)
                      from users
                      where id = $1 and password_hash = $2"
                 );
-                fetch_optional_scalar!(tx, sql, [user_id, *hash])?
+                fetch_optional!(tx, sql, [user_id, *hash])?
             }
             Self::Identity(identity) => {
                 let sql = for_share!(
                     tx,
-                    "select u.suspend_time is not null
+                    "select u.suspend_time is not null,
+                            exists (select 1
+                                    from second_factors f
+                                    where f.user_id = u.id and f.confirm_time is not null)
                      from identities i
                      join users u on u.id = i.user_id
                      where i.user_id = $1 and i.issuer = $2 and i.subject = $3"
                 );
-                fetch_optional_scalar!(tx, sql, [user_id, &identity.issuer, &identity.subject])?
+                fetch_optional!(tx, sql, [user_id, &identity.issuer, &identity.subject])?
             }
         };
-        match suspended {
-            Some(false) => Ok(()),
-            Some(true) => Err(Error::AccountSuspended),
+        match found {
+            Some((false, has_second_factor)) => Ok(CredentialOwner { has_second_factor }),
+            Some((true, _)) => Err(Error::AccountSuspended),
             None => Err(Error::ConcurrentChange),
         }
     }

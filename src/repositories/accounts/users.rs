@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use sqlx_postgres::Postgres;
 use uuid::Uuid;
 
-use super::{api_keys, mail_tokens, session_rows};
+use super::{api_keys, mail_tokens, notices::Notices, second_factors, session_rows};
 use crate::{
     database::{Autocommit, Batcher, Database, Pool, Pools, Transaction, on_unique_violation},
     domain::{AuditContext, Email, EmailKind, Name, Session, SessionId, Time, User, UserId},
@@ -23,6 +23,7 @@ const MAX_LIVE_PROJECTS: i64 = 100;
 #[derive(Debug, Clone)]
 pub struct Users {
     database: Database,
+    notices: Notices,
     /// Batches reads on PostgreSQL. A read of SQLite has no round trip to save.
     gets: Option<Batcher<UserId, Option<User>>>,
 }
@@ -56,7 +57,17 @@ impl Users {
                 }))
             }
         };
-        Self { database, gets }
+        Self {
+            database,
+            notices: Notices::default(),
+            gets,
+        }
+    }
+
+    /// Queues notices of changes.
+    #[must_use]
+    pub fn with_notices(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Creates an account. `EmailTaken` if the address has one.
@@ -186,6 +197,9 @@ impl Users {
                 session_rows::reseed(&mut tx, session).await?;
                 mail_tokens::delete_all(&mut tx, session.user_id, Some(EmailKind::PasswordReset))
                     .await?;
+                let (notices, user, kind) =
+                    (self.notices, session.user_id, EmailKind::ChangedPassword);
+                notices.queue(&mut tx, user, kind, "", now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit(ended).await
             })
@@ -227,6 +241,7 @@ impl Users {
                      where email_key = (select email_key from users where id = $1)",
                     "delete from mail_tokens where user_id = $1",
                     "delete from identities where user_id = $1",
+                    "delete from known_networks where user_id = $1",
                     "update sessions
                      set refresh_seed = substr(refresh_seed, 1, 0), peer_address = '',
                          user_agent = ''
@@ -234,6 +249,7 @@ impl Users {
                 ] {
                     execute!(tx, sql, [id])?;
                 }
+                second_factors::delete_all(&mut tx, id).await?;
                 for project_id in live {
                     deletion::delete_of_owner(&mut tx, *project_id, now).await?;
                 }

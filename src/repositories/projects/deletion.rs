@@ -30,8 +30,11 @@ pub(crate) async fn delete_locked(tx: &mut Transaction, id: ProjectId, now: Time
     events::record(tx, id, revision, &Change::ProjectDeleted, now).await?;
 
     for sql in [
-        // Their workers stop. There is at most one lease per destination.
-        "delete from relays where project_id = $1 and lease_id is not null and $2 is not null",
+        // Their workers stop. There is at most one lease per destination; relays of ended streams
+        // may be a million.
+        "delete from relays
+         where destination_id in (select id from destinations where project_id = $1)
+           and lease_id is not null and $2 is not null",
         concat!(
             mark_destinations!(),
             " where project_id = $1 and delete_time is null"

@@ -8,8 +8,9 @@ use super::{
 use crate::{
     database::{Check, Database, Pools},
     domain::{
-        AuditContext, EndReason, ListFilter, Name, Page, Project, ProjectId, ProjectUpdate,
-        PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time, UserId,
+        AuditContext, EndReason, ListFilter, Name, OutagePolicy, Page, Project, ProjectId,
+        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
+        UserId,
     },
     error::{Error, Result},
     repositories::{
@@ -41,6 +42,8 @@ pub struct NewProject {
     pub reconnect_window: ReconnectWindow,
     /// The treatment of a second publisher.
     pub publish_conflict_policy: PublishConflictPolicy,
+    /// What destinations get while the publisher is away.
+    pub outage_policy: OutagePolicy,
     /// The stream key.
     pub stream_key: SealedStreamKey,
     /// The identity of the request, so that a repeated one creates no second project.
@@ -55,6 +58,7 @@ impl NewProject {
             disabled: false,
             reconnect_window: self.reconnect_window,
             publish_conflict_policy: self.publish_conflict_policy,
+            outage_policy: self.outage_policy,
             stream_key_hint: self.stream_key.hint.clone(),
             live_stream_id: None,
             revision: 1,
@@ -108,8 +112,8 @@ impl Projects {
                     "insert into projects
                          (id, owner_id, name, disabled, reconnect_window_ms,
                           publish_conflict_policy, stream_key_hash, stream_key_sealed,
-                          stream_key_hint, revision, create_time, update_time)
-                     select $1, id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9
+                          stream_key_hint, revision, create_time, update_time, outage_policy)
+                     select $1, id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
                      from users
                      where id = $2 and delete_time is null",
                     [
@@ -121,7 +125,8 @@ impl Projects {
                         &project.stream_key.hash,
                         &project.stream_key.sealed,
                         &project.stream_key.hint,
-                        now
+                        now,
+                        project.outage_policy.as_str()
                     ],
                     // This replica may not know yet that the account is deleted.
                     Check::changes_row(|| Error::AccessTokenInvalid)
@@ -266,6 +271,7 @@ impl Projects {
                              disabled = coalesce($5, disabled),
                              reconnect_window_ms = coalesce($6, reconnect_window_ms),
                              publish_conflict_policy = coalesce($7, publish_conflict_policy),
+                             outage_policy = coalesce($9, outage_policy),
                              revision = revision + 1,
                              update_time = $8
                          where p.id = $1 and ",
@@ -281,7 +287,8 @@ impl Projects {
                         update
                             .publish_conflict_policy
                             .map(PublishConflictPolicy::as_str),
-                        now
+                        now,
+                        update.outage_policy.map(OutagePolicy::as_str)
                     ]
                 )?;
                 if found == 0 {

@@ -19,7 +19,7 @@ use crate::{
 macro_rules! project_columns {
     () => {
         "p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
-         p.stream_key_hint, s.id as live_stream_id, p.revision, p.create_time, p.update_time"
+         p.outage_policy, p.stream_key_hint, s.id as live_stream_id, p.revision, p.create_time, p.update_time"
     };
 }
 
@@ -115,8 +115,8 @@ pub(crate) async fn load(tx: &mut Transaction, id: ProjectId) -> Result<Project>
 
 impl_from_row!(
     Project:
-    id, disabled, publish_conflict_policy, stream_key_hint, live_stream_id, revision,
-    create_time, update_time;
+    id, disabled, publish_conflict_policy, outage_policy, stream_key_hint, live_stream_id,
+    revision, create_time, update_time;
     |row|
     display_name: row.try_get("name")?,
     reconnect_window: row.try_get("reconnect_window_ms")?,

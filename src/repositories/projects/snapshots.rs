@@ -35,10 +35,14 @@ macro_rules! json_array {
     };
 }
 
-/// A value in JSON: an id, a truth value, a number with a fraction, or an object that may be null.
+/// A value in JSON: an id, a truth value, a number with a fraction, an object that may be null, or
+/// a column of JSON.
 /// SQLite has no type for ids and truth values, writes 15 digits of a number by default, and
 /// forgets in a `case` that a text is JSON.
 macro_rules! json_value {
+    (postgres json $($value:expr),+) => {
+        concat!("cast(", $($value),+, " as json)")
+    };
     (postgres $kind:ident $($value:expr),+) => {
         concat!($($value),+)
     };
@@ -52,6 +56,9 @@ macro_rules! json_value {
         concat!("json(printf('%!.17g', ", $($value),+, "))")
     };
     (sqlite object $($value:expr),+) => {
+        concat!("json(", $($value),+, ")")
+    };
+    (sqlite json $($value:expr),+) => {
         concat!("json(", $($value),+, ")")
     };
 }
@@ -124,8 +131,12 @@ macro_rules! stream_json {
                 json_columns!(
                     "s.": bytes_received, bitrate_bps, width, height, video_codec, audio_codec
                 ),
+                ", 'media', ",
+                json_value!($engine json "coalesce(s.media, '{}')"),
                 ") end"
             ),
+            ", 'issues', ",
+            json_value!($engine json "coalesce(s.issues, '[]')"),
             ") end"
         )
     };
@@ -169,6 +180,14 @@ macro_rules! relay_json {
                 json_columns!("r.": worker_id, claim_time, broadcast_time, silent_since),
                 ") end"
             ),
+            ", 'delivery', ",
+            json_object!($engine),
+            "(",
+            json_columns!(
+                "r.": lag_ms, dropped_packets, retransmitted_segments, last_drop_time
+            ),
+            "), 'issues', ",
+            json_value!($engine json "coalesce(r.issues, '[]')"),
             ")"
         )
     };

@@ -9,12 +9,12 @@ use std::collections::HashSet;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::rows::{load, record, store};
+use super::rows::{load, record, relay_columns, store};
 use crate::{
     database::{Database, Pools, Transaction},
     domain::{
-        DestinationId, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamDelay, StreamId,
-        StreamState, Time,
+        DestinationId, OutagePolicy, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamDelay,
+        StreamId, StreamState, Time,
     },
     error::Result,
 };
@@ -48,6 +48,8 @@ pub struct ClaimedRelay {
     pub relay: Relay,
     /// The publishing connection.
     pub connection_id: String,
+    /// The number of the publishing connection.
+    pub epoch: i64,
     /// The sealed URL from which the media can be read.
     pub play_url: Option<SealedPlayUrl>,
     /// The ingest URL of the destination.
@@ -58,6 +60,8 @@ pub struct ClaimedRelay {
     pub srt_passphrase_sealed: Option<Vec<u8>>,
     /// The length of the SRT key in bytes; 0 leaves the choice to the worker.
     pub srt_pbkeylen: i32,
+    /// What the destination gets while the publisher is away.
+    pub outage_policy: OutagePolicy,
     /// How much later the media is sent.
     pub delay: StreamDelay,
     /// The most bits of video in a second, in thousands; 0 means no limit.
@@ -75,6 +79,10 @@ pub struct WorkerLease {
     pub project_id: ProjectId,
     /// Whether the worker must release the lease.
     pub must_release: bool,
+    /// The number of the publishing connection whose media is relayed.
+    pub epoch: i64,
+    /// What the destination gets while the publisher is away.
+    pub outage_policy: OutagePolicy,
 }
 
 /// The source and the destination of a relay.
@@ -84,12 +92,14 @@ struct RelayEndpoints {
     state: StreamState,
     node_id: String,
     connection_id: String,
+    epoch: i64,
     play_url_id: Option<Uuid>,
     play_url_sealed: Option<Vec<u8>>,
     url: String,
     stream_key_sealed: Vec<u8>,
     srt_passphrase_sealed: Option<Vec<u8>>,
     srt_pbkeylen: i32,
+    outage_policy: OutagePolicy,
     delay_ms: i32,
     max_video_bitrate_kbps: i32,
     max_height: i32,
@@ -119,6 +129,20 @@ macro_rules! destination_cost {
               as bigint)"
     };
 }
+
+/// Selects the [`RelayEndpoints`] of the stream `$1` and the destination `$2`.
+const SELECT_ENDPOINTS: &str = concat!(
+    "select s.status, s.node_id, s.connection_id, s.epoch, s.play_url_id, s.play_url_sealed,
+            d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen, p.outage_policy,
+            d.delay_ms, d.max_video_bitrate_kbps, d.max_height, ",
+    destination_cost!(),
+    " as cost,
+            exists (
+                select 1 from relays b
+                where b.destination_id = d.id and b.lease_id is not null) as is_busy
+     from streams s, destinations d, projects p
+     where s.id = $1 and d.id = $2 and p.id = d.project_id",
+);
 
 /// The same for a relay. The destination is looked up and not joined, so that no plan reads
 /// all destinations.
@@ -178,9 +202,12 @@ impl RelayLeases {
     pub async fn list_leases(&self, worker_id: &str) -> Result<Vec<WorkerLease>> {
         fetch_all!(
             self.database.reader(),
-            "select lease_id, project_id, state = 'stopping' as must_release
-                 from relays
-                 where worker_id = $1",
+            "select r.lease_id, r.project_id, r.state = 'stopping' as must_release, s.epoch,
+                        p.outage_policy
+                 from relays r
+                 join streams s on s.id = r.stream_id
+                 join projects p on p.id = r.project_id
+                 where r.worker_id = $1",
             [worker_id]
         )
     }
@@ -274,22 +301,8 @@ impl RelayLeases {
             return Ok(None);
         };
         // The purge of a deleted destination locks no project.
-        let endpoints: Option<RelayEndpoints> = fetch_optional!(
-            tx,
-            concat!(
-                "select s.status, s.node_id, s.connection_id, s.play_url_id, s.play_url_sealed,
-                        d.url, d.stream_key_sealed, d.srt_passphrase_sealed, d.srt_pbkeylen,
-                        d.delay_ms, d.max_video_bitrate_kbps, d.max_height, ",
-                destination_cost!(),
-                " as cost,
-                        exists (
-                            select 1 from relays b
-                            where b.destination_id = d.id and b.lease_id is not null) as is_busy
-                 from streams s, destinations d
-                 where s.id = $1 and d.id = $2",
-            ),
-            [stream_id, destination_id]
-        )?;
+        let endpoints: Option<RelayEndpoints> =
+            fetch_optional!(tx, SELECT_ENDPOINTS, [stream_id, destination_id])?;
         let Some(endpoints) = endpoints else {
             return Ok(None);
         };
@@ -305,21 +318,51 @@ impl RelayLeases {
         relay.claim(&claimant.worker_id, self.times, now);
         store(tx, &relay).await?;
         record(tx, &relay, now).await?;
-        Ok(Some(ClaimedRelay {
+        Ok(Some(endpoints.of(relay)))
+    }
+
+    /// The relay of a lease as it is now; `None` if the worker does not hold the lease or must
+    /// release it.
+    pub async fn claimed(&self, worker_id: &str, lease_id: Uuid) -> Result<Option<ClaimedRelay>> {
+        let relay: Option<Relay> = fetch_optional!(
+            self.database.reader(),
+            concat!(
+                "select ",
+                relay_columns!(""),
+                " from relays
+                 where lease_id = $1 and worker_id = $2 and state <> 'stopping'",
+            ),
+            [lease_id, worker_id]
+        )?;
+        let Some(relay) = relay else {
+            return Ok(None);
+        };
+        let endpoints: Option<RelayEndpoints> = fetch_optional!(
+            self.database.reader(),
+            SELECT_ENDPOINTS,
+            [relay.stream_id, relay.destination_id]
+        )?;
+        Ok(endpoints.map(|endpoints| endpoints.of(relay)))
+    }
+}
+
+impl RelayEndpoints {
+    fn of(self, relay: Relay) -> ClaimedRelay {
+        let play_url = self.play_url_id.zip(self.play_url_sealed);
+        ClaimedRelay {
             relay,
-            connection_id: endpoints.connection_id,
-            play_url: endpoints
-                .play_url_id
-                .zip(endpoints.play_url_sealed)
-                .map(|(id, sealed)| SealedPlayUrl { id, sealed }),
-            url: endpoints.url,
-            stream_key_sealed: endpoints.stream_key_sealed,
-            srt_passphrase_sealed: endpoints.srt_passphrase_sealed,
-            srt_pbkeylen: endpoints.srt_pbkeylen,
-            delay: StreamDelay::from_millis(endpoints.delay_ms),
-            max_video_bitrate_kbps: endpoints.max_video_bitrate_kbps,
-            max_height: endpoints.max_height,
-        }))
+            connection_id: self.connection_id,
+            epoch: self.epoch,
+            play_url: play_url.map(|(id, sealed)| SealedPlayUrl { id, sealed }),
+            url: self.url,
+            stream_key_sealed: self.stream_key_sealed,
+            srt_passphrase_sealed: self.srt_passphrase_sealed,
+            srt_pbkeylen: self.srt_pbkeylen,
+            outage_policy: self.outage_policy,
+            delay: StreamDelay::from_millis(self.delay_ms),
+            max_video_bitrate_kbps: self.max_video_bitrate_kbps,
+            max_height: self.max_height,
+        }
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) struct LeaseRenewal {
     must_grow: bool,
     bytes_sent: i64,
     bitrate_bps: i64,
+    lag_ms: i64,
+    dropped_packets: i64,
+    retransmitted_segments: i64,
 }
 
 /// Renews the leases of relays `r`. `$renewals` selects the rows `n` of the renewals and joins
@@ -37,7 +40,16 @@ macro_rules! renew {
                  silent_since = case when n.bytes_sent > r.bytes_sent
                      then $3 else r.silent_since end,
                  broadcast_time = case when n.bytes_sent > r.bytes_sent
-                     then coalesce(r.broadcast_time, $3) else r.broadcast_time end
+                     then coalesce(r.broadcast_time, $3) else r.broadcast_time end,
+                 lag_ms = case when n.bytes_sent >= r.bytes_sent then n.lag_ms else r.lag_ms end,
+                 dropped_packets = ",
+            $greatest,
+            "(n.dropped_packets, r.dropped_packets),
+                 last_drop_time = case when n.dropped_packets > r.dropped_packets
+                     then $3 else r.last_drop_time end,
+                 retransmitted_segments = ",
+            $greatest,
+            "(n.retransmitted_segments, r.retransmitted_segments)
              from (",
             $renewals
         )
@@ -53,6 +65,9 @@ impl LeaseRenewal {
             must_grow,
             bytes_sent: report.bytes_sent,
             bitrate_bps: report.bitrate_bps,
+            lag_ms: report.delivery.lag_ms.into(),
+            dropped_packets: report.delivery.dropped_packets,
+            retransmitted_segments: report.delivery.retransmitted_segments,
         }
     }
 
@@ -74,9 +89,12 @@ impl LeaseRenewal {
                 let states: Vec<_> = renewals.iter().map(|one| one.state.as_str()).collect();
                 sqlx::query_scalar(renew!(
                     "greatest",
-                    "select h.stream_id, h.destination_id, u.bytes_sent, u.bitrate_bps
-                     from unnest($4::uuid[], $5::text[], $6::bool[], $7::int8[], $8::int8[])
-                          as u (lease_id, state, must_grow, bytes_sent, bitrate_bps)
+                    "select h.stream_id, h.destination_id, u.bytes_sent, u.bitrate_bps, u.lag_ms,
+                            u.dropped_packets, u.retransmitted_segments
+                     from unnest($4::uuid[], $5::text[], $6::bool[], $7::int8[], $8::int8[],
+                                 $9::int8[], $10::int8[], $11::int8[])
+                          as u (lease_id, state, must_grow, bytes_sent, bitrate_bps, lag_ms,
+                                dropped_packets, retransmitted_segments)
                      join relays h on h.lease_id = u.lease_id
                      where h.worker_id = $1 and h.wanted and h.state = u.state
                        and (u.bytes_sent > h.bytes_sent or not u.must_grow)
@@ -92,6 +110,9 @@ impl LeaseRenewal {
                 .bind(renewals.iter().map(|one| one.must_grow).collect::<Vec<_>>())
                 .bind(column(|one| one.bytes_sent))
                 .bind(column(|one| one.bitrate_bps))
+                .bind(column(|one| one.lag_ms))
+                .bind(column(|one| one.dropped_packets))
+                .bind(column(|one| one.retransmitted_segments))
                 .fetch_all(pool)
                 .await?
             }
@@ -105,6 +126,9 @@ impl LeaseRenewal {
                         one.must_grow,
                         one.bytes_sent,
                         one.bitrate_bps,
+                        one.lag_ms,
+                        one.dropped_packets,
+                        one.retransmitted_segments,
                     )
                 });
                 let rows = serde_json::to_string(&rows.collect::<Vec<_>>());
@@ -112,7 +136,9 @@ impl LeaseRenewal {
                     "max",
                     "select unhex(value ->> 0) as lease_id, value ->> 1 as state,
                             value ->> 2 as must_grow, value ->> 3 as bytes_sent,
-                            value ->> 4 as bitrate_bps
+                            value ->> 4 as bitrate_bps, value ->> 5 as lag_ms,
+                            value ->> 6 as dropped_packets,
+                            value ->> 7 as retransmitted_segments
                      from json_each($4)) as n
                      where r.lease_id = n.lease_id and r.worker_id = $1 and r.wanted
                        and r.state = n.state

@@ -1,6 +1,6 @@
 //! The reports of workers on relays.
 //!
-//! A report of broadcasting relays is one statement for all of them. It does not wait: it
+//! A report of broadcasting and holding relays is one statement for all of them. It does not wait: it
 //! skips locked rows. Each relay that changes or was skipped then has a transaction of its
 //! own.
 
@@ -40,11 +40,15 @@ impl RelayLeases {
         reports: Vec<RelayReport>,
         now: Time,
     ) -> Result<Vec<Uuid>> {
-        let broadcasting = reports
-            .iter()
-            .filter(|report| report.state == ReportedState::Broadcasting)
-            .map(|report| LeaseRenewal::new(report, RelayState::Broadcasting, true));
-        let renewed = self.renew(worker_id, broadcasting.collect(), now).await?;
+        let progressing = reports.iter().filter_map(|report| {
+            let state = match report.state {
+                ReportedState::Broadcasting => RelayState::Broadcasting,
+                ReportedState::Holding => RelayState::Holding,
+                _ => return None,
+            };
+            Some(LeaseRenewal::new(report, state, true))
+        });
+        let renewed = self.renew(worker_id, progressing.collect(), now).await?;
         let others: Vec<_> = reports
             .into_iter()
             .filter(|report| !renewed.contains(&report.lease_id))

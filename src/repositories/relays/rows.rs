@@ -7,9 +7,15 @@ use sqlx::Row;
 
 use crate::{
     database::Transaction,
-    domain::{Change, DestinationId, Relay, RelayError, RelayLease, StreamId, StreamState, Time},
+    domain::{
+        Change, DestinationId, Relay, RelayDelivery, RelayError, RelayLease, StreamId, StreamState,
+        Time,
+    },
     error::Result,
-    repositories::projects::{events, rows::take_revision},
+    repositories::{
+        projects::{events, rows::take_revision},
+        sql::{from_json, list_json},
+    },
 };
 
 /// The columns of [`Relay`], each after a prefix such as `"t."`.
@@ -20,7 +26,8 @@ macro_rules! relay_columns {
             stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
             last_progress_time, bytes_sent, bitrate_bps, error_code, error_severity,
             error_message, worker_id, lease_id, lease_expire_time, claim_time, broadcast_time,
-            silent_since, update_time
+            silent_since, update_time, lag_ms, dropped_packets, retransmitted_segments,
+            last_drop_time, issues
         )
     };
 }
@@ -109,6 +116,7 @@ pub(crate) async fn insert(tx: &mut Transaction, relay: &Relay) -> Result<()> {
 /// Writes the mutable columns of a relay whose project is locked.
 pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
+    let issues = list_json(&relay.issues)?;
     execute!(
         tx,
         "update relays
@@ -116,7 +124,8 @@ pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
              last_progress_time = $7, bytes_sent = $8, bitrate_bps = $9, error_code = $10,
              error_severity = $11, error_message = $12, worker_id = $13, lease_id = $14,
              lease_expire_time = $15, claim_time = $16, broadcast_time = $17,
-             silent_since = $18, update_time = $19
+             silent_since = $18, update_time = $19, lag_ms = $20, dropped_packets = $21,
+             retransmitted_segments = $22, last_drop_time = $23, issues = $24
          where stream_id = $1 and destination_id = $2",
         [
             relay.stream_id,
@@ -137,7 +146,12 @@ pub(crate) async fn store(tx: &mut Transaction, relay: &Relay) -> Result<()> {
             lease.map(|lease| lease.claim_time),
             lease.and_then(|lease| lease.broadcast_time),
             lease.map(|lease| lease.silent_since),
-            relay.update_time
+            relay.update_time,
+            relay.delivery.lag_ms,
+            relay.delivery.dropped_packets,
+            relay.delivery.retransmitted_segments,
+            relay.delivery.last_drop_time,
+            issues
         ]
     )
 }
@@ -173,4 +187,11 @@ impl_from_row!(
             silent_since: row.try_get("silent_since")?,
         }),
     },
+    delivery: RelayDelivery {
+        lag_ms: row.try_get("lag_ms")?,
+        dropped_packets: row.try_get("dropped_packets")?,
+        retransmitted_segments: row.try_get("retransmitted_segments")?,
+        last_drop_time: row.try_get("last_drop_time")?,
+    },
+    issues: from_json(row.try_get("issues")?)?,
 );

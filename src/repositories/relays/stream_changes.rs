@@ -3,7 +3,7 @@
 use super::rows::{insert, load, load_all, record, store};
 use crate::{
     database::Transaction,
-    domain::{DestinationId, Relay, Stream, StreamId, StreamState, Time},
+    domain::{DestinationId, OutagePolicy, Relay, Stream, StreamId, StreamState, Time},
     error::Result,
 };
 
@@ -16,20 +16,29 @@ pub(crate) enum RelayChange {
     /// Each relay may change; the function tells whether it does. The stream has ended, or
     /// continues on another connection, so that leases must be released.
     Each(fn(&mut Relay, Time) -> bool),
+    /// The stream continues on another connection of its media server, and workers continue
+    /// with its media under their leases.
+    Follow,
     /// Media flows again. The time without it does not count as silence of the relays.
     ResetSilence,
 }
 
 impl RelayChange {
     /// What the change of a stream from `before`, or its begin, does.
-    pub fn of(before: Option<&Stream>, after: &Stream) -> Self {
+    pub fn of(before: Option<&Stream>, after: &Stream, policy: OutagePolicy) -> Self {
         if after.live_time.is_none() {
             return Self::None;
         }
         match before.filter(|before| before.live_time.is_some()) {
             None => Self::Start,
             Some(_) if after.state == StreamState::Ended => Self::Each(Relay::end),
-            Some(before) if after.epoch != before.epoch => Self::Each(Relay::relocate),
+            Some(before) if after.epoch != before.epoch => {
+                let stays = before.publisher.node_id == after.publisher.node_id;
+                match policy == OutagePolicy::Hold && stays {
+                    true => Self::Follow,
+                    false => Self::Each(Relay::relocate),
+                }
+            }
             Some(before)
                 if before.state == StreamState::Reconnecting
                     && after.state == StreamState::Live =>
@@ -41,18 +50,18 @@ impl RelayChange {
     }
 }
 
-/// Updates the relays of a locked project after a change of its stream.
+/// Updates the relays of a locked project after a change of its stream on the same connection.
 pub(crate) async fn update_relays(
     tx: &mut Transaction,
     before: Option<&Stream>,
     after: &Stream,
     now: Time,
 ) -> Result<()> {
-    match RelayChange::of(before, after) {
+    match RelayChange::of(before, after, OutagePolicy::End) {
         RelayChange::None => Ok(()),
         RelayChange::Start => start_enabled(tx, after, now).await,
         RelayChange::Each(change) => change_all(tx, after.id, change, now).await,
-        RelayChange::ResetSilence => reset_silence(tx, after.id, now).await,
+        RelayChange::Follow | RelayChange::ResetSilence => reset_silence(tx, after.id, now).await,
     }
 }
 

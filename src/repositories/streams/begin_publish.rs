@@ -59,7 +59,8 @@ macro_rules! select_begin_state {
     ($ids:literal) => {
         concat!(
             "select p.id as found_project_id, p.disabled, p.publish_held_until,
-                    p.publish_conflict_policy, p.reconnect_window_ms, p.revision, p.suspended,
+                    p.publish_conflict_policy, p.outage_policy, p.reconnect_window_ms,
+                    p.revision, p.suspended,
                     case when p.previous_key_hash = $1 then p.previous_key_expire_time end
                         as previous_key_expire_time,
                     coalesce(p.replaced_key_hash = $1, false) as key_replaced,
@@ -81,8 +82,8 @@ macro_rules! select_begin_state {
              left join nodes n on n.node_id = $2
              left join (
                  select k.id, k.disabled, k.publish_held_until, k.publish_conflict_policy,
-                        k.reconnect_window_ms, k.revision, k.previous_key_hash,
-                        k.previous_key_expire_time, k.replaced_key_hash,
+                        k.outage_policy, k.reconnect_window_ms, k.revision,
+                        k.previous_key_hash, k.previous_key_expire_time, k.replaced_key_hash,
                         u.suspend_time is not null as suspended
                  from projects k
                  join users u on u.id = k.owner_id
@@ -282,6 +283,7 @@ impl Publishing {
         let repeated = kind == BeginDecision::Repeat;
         let read = state.stream.clone();
         let mut changes = PublishChanges::new(state, relays, publisher, now);
+        changes.outage_policy = rules.outage_policy;
         changes.connection = (!repeated && !returns).then_some(ConnectionChange::Begins);
         if !repeated || publish.play_url.is_some() {
             changes.play_url = Some(publish.play_url.cloned());
@@ -300,7 +302,7 @@ impl Publishing {
                 }
                 stream
             }
-            (BeginDecision::Resume, Some(before)) => {
+            (BeginDecision::Resume | BeginDecision::Replace, Some(before)) => {
                 let mut stream = before.clone();
                 stream.resume(publisher.clone(), self.timeouts, now);
                 stream.key_expire_time = rules.key_expire_time;
@@ -339,7 +341,8 @@ impl BeginState {
 
         let kind = rules.decide(active.as_ref(), publisher, now);
         let kind = kind.map_err(Error::PublishRefused)?;
-        if publish.already_connected && kind == BeginDecision::TakeOver {
+        let takes_over = matches!(kind, BeginDecision::TakeOver | BeginDecision::Replace);
+        if publish.already_connected && takes_over {
             // Only a new connection takes over.
             return Err(Error::PublishRefused(RefusalCause::Conflict));
         }
@@ -405,6 +408,7 @@ impl_from_row!(
     project_id: row.try_get("found_project_id")?,
     held_until: row.try_get("publish_held_until")?,
     policy: row.try_get("publish_conflict_policy")?,
+    outage_policy: row.try_get("outage_policy")?,
     window: row.try_get("reconnect_window_ms")?,
     key_expire_time: row.try_get("previous_key_expire_time")?,
 );

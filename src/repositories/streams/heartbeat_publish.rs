@@ -17,7 +17,7 @@ use crate::{
     database::Engine,
     domain::{ProjectId, PublishAction, Publisher, Stream, StreamId, StreamStats, Time},
     error::{Error, Result},
-    repositories::Publishing,
+    repositories::{Publishing, sql::to_json},
 };
 
 /// The heartbeat of the connection that holds a stream whose status does not change.
@@ -32,7 +32,8 @@ macro_rules! refresh_stream {
                  height = coalesce($11, height),
                  fps = coalesce($12, fps),
                  video_codec = coalesce($13, video_codec),
-                 audio_codec = coalesce($14, audio_codec)
+                 audio_codec = coalesce($14, audio_codec),
+                 media = coalesce($15, media)
              where id = $1 and epoch = $6 and node_id = $3 and boot_id = $4
                and connection_id = $5 and connected
                and (status = 'live' or status = 'connecting' and not $2)
@@ -58,7 +59,7 @@ const REFRESH_OR_SELECT: &str = concat!(
     " and not exists (select 1 from refreshed)"
 );
 
-/// Binds a heartbeat: `$1` to `$14`.
+/// Binds a heartbeat: `$1` to `$15`.
 macro_rules! fetch_refreshed {
     ($target:expr, $sql:expr, $report:expr) => {{
         let ConnectionReport {
@@ -69,6 +70,7 @@ macro_rules! fetch_refreshed {
             stats,
             now,
         } = $report;
+        let media = stats.map(|stats| to_json(&stats.media)).transpose()?;
         fetch_optional!(
             $target,
             $sql,
@@ -86,7 +88,8 @@ macro_rules! fetch_refreshed {
                 stats.map(|stats| stats.height),
                 stats.map(|stats| stats.fps),
                 stats.map(|stats| &stats.video_codec),
-                stats.map(|stats| &stats.audio_codec)
+                stats.map(|stats| &stats.audio_codec),
+                media
             ]
         )
     }};

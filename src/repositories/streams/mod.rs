@@ -16,6 +16,7 @@ mod publishing;
 mod refusals;
 mod reported_stream;
 pub(super) mod rows;
+mod stream_samples;
 #[expect(
     clippy::module_inception,
     reason = "the repository of the group's own noun"
@@ -28,4 +29,5 @@ pub use begin_publish::PublishAttempt;
 pub use nodes::Nodes;
 pub use publishing::Publishing;
 pub use refusals::Refusals;
+pub use stream_samples::StreamSamples;
 pub use streams::{StreamFilter, Streams};

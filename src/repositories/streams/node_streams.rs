@@ -154,12 +154,12 @@ impl Publishing {
             Engine::Postgres(_) => {
                 "with held as materialized (
                      select s.id, r.bytes_received, r.bitrate_bps, r.width, r.height, r.fps,
-                            r.video_codec, r.audio_codec
+                            r.video_codec, r.audio_codec, r.media::text as media
                      from json_to_recordset($1::json) as r(
                          id uuid, epoch bigint, connection_id text, media_flows boolean,
                          bytes_received bigint, bitrate_bps bigint, width integer,
                          height integer, fps double precision, video_codec text,
-                         audio_codec text)
+                         audio_codec text, media json)
                      join streams s on s.id = r.id
                      where s.epoch = r.epoch and s.node_id = $2 and s.boot_id = $3
                        and s.connection_id = r.connection_id and s.connected
@@ -175,7 +175,8 @@ impl Publishing {
                      height = coalesce(held.height, streams.height),
                      fps = coalesce(held.fps, streams.fps),
                      video_codec = coalesce(held.video_codec, streams.video_codec),
-                     audio_codec = coalesce(held.audio_codec, streams.audio_codec)
+                     audio_codec = coalesce(held.audio_codec, streams.audio_codec),
+                     media = coalesce(held.media, streams.media)
                  from held
                  where streams.id = held.id
                  returning streams.id"
@@ -190,7 +191,8 @@ impl Publishing {
                      height = coalesce(r.height, streams.height),
                      fps = coalesce(r.fps, streams.fps),
                      video_codec = coalesce(r.video_codec, streams.video_codec),
-                     audio_codec = coalesce(r.audio_codec, streams.audio_codec)
+                     audio_codec = coalesce(r.audio_codec, streams.audio_codec),
+                     media = coalesce(r.media, streams.media)
                  from (
                      select unhex(value ->> 'id') as id, value ->> 'epoch' as epoch,
                             value ->> 'connection_id' as connection_id,
@@ -199,7 +201,8 @@ impl Publishing {
                             value ->> 'bitrate_bps' as bitrate_bps,
                             value ->> 'width' as width, value ->> 'height' as height,
                             value ->> 'fps' as fps, value ->> 'video_codec' as video_codec,
-                            value ->> 'audio_codec' as audio_codec
+                            value ->> 'audio_codec' as audio_codec,
+                            value -> 'media' as media
                      from json_each($1)) as r
                  where streams.id = r.id and streams.epoch = r.epoch
                    and streams.node_id = $2 and streams.boot_id = $3

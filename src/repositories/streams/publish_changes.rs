@@ -21,7 +21,8 @@ use super::{
 use crate::{
     database::{Database, Engine, Transaction},
     domain::{
-        Change, DestinationId, ProjectId, Publisher, Relay, SealedPlayUrl, Stream, StreamId, Time,
+        Change, DestinationId, MediaIssue, OutagePolicy, ProjectId, Publisher, Relay,
+        SealedPlayUrl, Stream, StreamId, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -65,6 +66,8 @@ pub(super) struct PublishChanges {
     /// Whether the boot of the publisher must be the newest one of its node.
     pub of_newest_boot: bool,
     pub connection: Option<ConnectionChange>,
+    /// Whether the relays of the stream follow another connection.
+    pub outage_policy: OutagePolicy,
     /// The new state of the stream that was read.
     changed: Option<Stream>,
     added: Option<Stream>,
@@ -86,6 +89,7 @@ impl PublishChanges {
             now,
             of_newest_boot: false,
             connection: None,
+            outage_policy: OutagePolicy::End,
             changed: None,
             added: None,
             play_url: None,
@@ -116,7 +120,7 @@ impl PublishChanges {
 
     fn record(&mut self, before: Option<&Stream>, stream: &Stream) {
         self.push(Change::Stream(stream.clone()));
-        match RelayChange::of(before, stream) {
+        match RelayChange::of(before, stream, self.outage_policy) {
             RelayChange::None => {}
             RelayChange::Start => {
                 for destination_id in std::mem::take(&mut self.state.enabled_destinations) {
@@ -125,15 +129,21 @@ impl PublishChanges {
                     self.added_relays.push(relay);
                 }
             }
-            RelayChange::Each(change) => {
-                for mut relay in std::mem::take(&mut self.relays) {
-                    if change(&mut relay, self.now) {
-                        self.push(Change::Relay(relay.clone()));
-                        self.changed_relays.push(relay);
-                    }
-                }
+            RelayChange::Each(change) => self.change_relays(change),
+            RelayChange::Follow => {
+                self.resets_silence = true;
+                self.change_relays(Relay::follow);
             }
             RelayChange::ResetSilence => self.resets_silence = true,
+        }
+    }
+
+    fn change_relays(&mut self, change: fn(&mut Relay, Time) -> bool) {
+        for mut relay in std::mem::take(&mut self.relays) {
+            if change(&mut relay, self.now) {
+                self.push(Change::Relay(relay.clone()));
+                self.changed_relays.push(relay);
+            }
         }
     }
 
@@ -395,6 +405,7 @@ struct RelayRow {
     ready_time: Time,
     bitrate_bps: i64,
     update_time: Time,
+    issues: Vec<MediaIssue>,
 }
 
 fn relays_json(relays: &[Relay]) -> Result<Option<String>> {
@@ -406,6 +417,7 @@ fn relays_json(relays: &[Relay]) -> Result<Option<String>> {
         ready_time: relay.ready_time,
         bitrate_bps: relay.bitrate_bps,
         update_time: relay.update_time,
+        issues: relay.issues.clone(),
     });
     match relays {
         [] => Ok(None),

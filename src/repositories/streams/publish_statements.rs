@@ -22,7 +22,7 @@
 macro_rules! relay_record {
     () => {
         "(stream_id uuid, destination_id uuid, wanted boolean, state text,
-          ready_time timestamptz, bitrate_bps bigint, update_time timestamptz)"
+          ready_time timestamptz, bitrate_bps bigint, update_time timestamptz, issues json)"
     };
 }
 
@@ -32,7 +32,7 @@ macro_rules! stream_record {
         "(id uuid, status text, epoch bigint, publisher json, connected boolean,
           create_time timestamptz, live_time timestamptz, last_seen_time timestamptz,
           deadline timestamptz, key_expire_time timestamptz, end_time timestamptz,
-          end_reason text, stats json)"
+          end_reason text, stats json, issues json)"
     };
 }
 
@@ -125,6 +125,7 @@ macro_rules! changed {
                  fps = (r.stats ->> 'fps')::double precision,
                  video_codec = r.stats ->> 'video_codec',
                  audio_codec = r.stats ->> 'audio_codec',
+                 media = r.stats ->> 'media', issues = nullif(r.issues::text, '[]'),
                  play_url_id = case when r.end_time is not null then null
                      when $15 then $16 else s.play_url_id end,
                  play_url_sealed = case when r.end_time is not null then null
@@ -175,7 +176,8 @@ macro_rules! relays {
          changed_relays as (
              update relays l
              set wanted = r.wanted, state = r.state, ready_time = r.ready_time,
-                 bitrate_bps = r.bitrate_bps, update_time = r.update_time
+                 bitrate_bps = r.bitrate_bps, update_time = r.update_time,
+                 issues = nullif(r.issues::text, '[]')
              from unchanged, json_to_recordset($21::json) as r",
             relay_record!(),
             " where $21 is not null and l.stream_id = $4

@@ -10,6 +10,7 @@ use crate::{
     repositories::{
         projects::{events, rows::take_revision},
         relays::stream_changes,
+        sql::{from_json, list_json, to_json},
     },
 };
 
@@ -31,7 +32,8 @@ macro_rules! stream_columns_without_time {
             $prefix:
             id, project_id, status, epoch, node_id, boot_id, connection_id, peer_address,
             protocol, connected, create_time, live_time, deadline, key_expire_time, end_time,
-            end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec, audio_codec
+            end_reason, bytes_received, bitrate_bps, width, height, fps, video_codec, audio_codec,
+            media, issues
         )
     };
 }
@@ -129,7 +131,7 @@ pub(crate) async fn record(
 }
 
 /// Locks the project of a stream and takes its next revision; returns both.
-pub(super) async fn lock_project_of(
+pub(crate) async fn lock_project_of(
     tx: &mut Transaction,
     id: StreamId,
 ) -> Result<(ProjectId, i64)> {
@@ -218,6 +220,8 @@ pub(crate) async fn insert(tx: &mut Transaction, stream: &Stream) -> Result<()> 
 /// Writes the mutable columns of a stream whose project is locked.
 pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
     let stats = stream.stats.as_ref();
+    let media = stats.map(|stats| to_json(&stats.media)).transpose()?;
+    let issues = list_json(&stream.issues)?;
     execute!(
         tx,
         "update streams
@@ -225,7 +229,8 @@ pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
              peer_address = $7, protocol = $8, connected = $9, live_time = $10,
              last_seen_time = $11, deadline = $12, end_time = $13, end_reason = $14,
              bytes_received = $15, bitrate_bps = $16, width = $17, height = $18, fps = $19,
-             video_codec = $20, audio_codec = $21, key_expire_time = $22,
+             video_codec = $20, audio_codec = $21, key_expire_time = $22, media = $23,
+             issues = $24,
              play_url_id = case when $2 = 'ended' then null else play_url_id end,
              play_url_sealed = case when $2 = 'ended' then null else play_url_sealed end
          where id = $1",
@@ -251,7 +256,9 @@ pub(crate) async fn store(tx: &mut Transaction, stream: &Stream) -> Result<()> {
             stats.map(|stats| stats.fps),
             stats.map(|stats| &stats.video_codec),
             stats.map(|stats| &stats.audio_codec),
-            stream.key_expire_time
+            stream.key_expire_time,
+            media,
+            issues
         ]
     )
 }
@@ -277,7 +284,9 @@ impl_from_row!(Publisher: node_id, boot_id, connection_id, peer_address, protoco
 
 impl_from_row!(
     StreamStats:
-    bytes_received, bitrate_bps, width, height, fps, video_codec, audio_codec
+    bytes_received, bitrate_bps, width, height, fps, video_codec, audio_codec;
+    |row|
+    media: from_json(row.try_get("media")?)?,
 );
 
 impl_from_row!(
@@ -291,4 +300,5 @@ impl_from_row!(
         None::<i64> => None,
         Some(_) => Some(StreamStats::from_row(row)?),
     },
+    issues: from_json(row.try_get("issues")?)?,
 );

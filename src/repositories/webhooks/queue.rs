@@ -11,12 +11,13 @@ use super::{rows::target_columns, webhooks::end_retries};
 use crate::{
     database::{Check, Database, Engine, Transaction},
     domain::{
-        AuditContext, ProjectId, RequestOrigin, Time, WebhookDeliveryId, WebhookDeliveryRecord,
-        WebhookDeliveryState, WebhookId, WebhookLease, WebhookProgress, WebhookTarget,
+        AuditContext, EmailKind, ProjectId, RequestOrigin, Time, WebhookDeliveryId,
+        WebhookDeliveryRecord, WebhookDeliveryState, WebhookId, WebhookLease, WebhookProgress,
+        WebhookTarget,
     },
     error::{Error, Result},
     repositories::{
-        audit_log,
+        Notices, audit_log,
         sql::{fetch_all_in, json_ids},
     },
 };
@@ -25,6 +26,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct WebhookQueue {
     database: Database,
+    notices: Notices,
 }
 
 /// A project whose next events can be sent to a webhook.
@@ -101,7 +103,15 @@ macro_rules! lease {
 impl WebhookQueue {
     /// The queue in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            notices: Notices::default(),
+        }
+    }
+
+    /// The same, with notices of disabled webhooks.
+    pub fn with_notices(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Whether there is a webhook that is not disabled.
@@ -221,6 +231,17 @@ impl WebhookQueue {
         )
     }
 
+    /// Ends all leases of a replica. What it has not recorded is sent again.
+    pub async fn release(&self, lease_id: Uuid) -> Result<()> {
+        execute!(
+            self.database.writer(),
+            "update webhook_cursors
+             set lease_id = null, lease_expire_time = null
+             where lease_id = $1",
+            [lease_id]
+        )
+    }
+
     /// Where the messages of these webhooks go, of those that are not disabled.
     pub async fn targets(&self, ids: &[WebhookId], now: Time) -> Result<Vec<WebhookTarget>> {
         fetch_all_in!(
@@ -269,7 +290,7 @@ impl WebhookQueue {
                     record_delivery(&mut tx, progress, delivery).await?;
                 }
                 record_health(&mut tx, progress, now).await?;
-                disable(&mut tx, progress, now).await?;
+                disable(&mut tx, self.notices, progress, now).await?;
                 tx.commit(true).await
             })
             .await
@@ -339,8 +360,14 @@ async fn record_health(tx: &mut Transaction, progress: &WebhookProgress, now: Ti
     execute!(tx, sql, [progress.webhook_id, now])
 }
 
-/// Disables the webhook if that is the result, unless it has another endpoint by now.
-async fn disable(tx: &mut Transaction, progress: &WebhookProgress, now: Time) -> Result<()> {
+/// Disables the webhook if that is the result, unless it has another endpoint by now, and tells its
+/// owner.
+async fn disable(
+    tx: &mut Transaction,
+    notices: Notices,
+    progress: &WebhookProgress,
+    now: Time,
+) -> Result<()> {
     let Some(reason) = progress.disable_reason else {
         return Ok(());
     };
@@ -355,6 +382,9 @@ async fn disable(tx: &mut Transaction, progress: &WebhookProgress, now: Time) ->
         return Ok(());
     }
     end_retries(tx, progress.webhook_id).await?;
+    let (kind, detail) = (EmailKind::DisabledWebhook, progress.webhook_id.to_string());
+    let notice = notices.queue(tx, progress.owner_id, kind, &detail, now);
+    notice.await?;
     let owner = Some(progress.owner_id);
     let audit = AuditContext::for_user("DisableWebhook", owner, RequestOrigin::default())
         .with_resource(progress.webhook_id);

@@ -3,13 +3,13 @@ use tonic::{Request, Response};
 
 use super::{
     accounts::AuthenticatedUser,
-    messages::{ChangePassword, SignUp, not_empty, read_sign_in},
+    messages::{ChangePassword, SignIn, SignUp, not_empty, read_optional_code},
     service::AuthService,
     sessions::TokenPair,
 };
 use crate::{
     auth::{Caller, IdTokenVerifier, IdTokens},
-    domain::{Invalid, Name, Password, RequestOrigin, Secret, now},
+    domain::{Invalid, Name, Password, RequestOrigin, SecondFactorCode, Secret, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{SignedIn, VerifiedCredential},
@@ -36,7 +36,8 @@ impl AuthService {
         let sign_up = SignUp::read(message, chosen, &self.sealer)?;
 
         let authenticated = self.create_account(sign_up, slot, &origin).await?;
-        let tokens = self.begin_password_session(&authenticated, origin).await?;
+        let tokens = self.begin_password_session(&authenticated, None, origin);
+        let tokens = tokens.await?;
 
         let (user, tokens) = (Some(authenticated.user.into()), Some(tokens.into()));
         Ok(Response::new(pb::SignUpResponse { user, tokens }))
@@ -47,16 +48,22 @@ impl AuthService {
         request: Request<pb::SignInRequest>,
     ) -> Result<Response<pb::SignInResponse>> {
         let origin = request_origin(&request);
-        let (email, password) = read_sign_in(request.into_inner())?;
+        let SignIn {
+            email,
+            password,
+            code,
+        } = SignIn::read(request.into_inner())?;
 
         let mut authenticated = self.authenticate(&email, password, &origin).await?;
         let mut tokens = self
-            .begin_password_session(&authenticated, origin.clone())
+            .begin_password_session(&authenticated, code.as_ref(), origin.clone())
             .await;
         if matches!(tokens, Err(Error::ConcurrentChange)) {
             // The hash was replaced in the meantime, perhaps by another of the same password.
             authenticated = self.authenticate_again(authenticated, &origin).await?;
-            tokens = self.begin_password_session(&authenticated, origin).await;
+            tokens = self
+                .begin_password_session(&authenticated, code.as_ref(), origin)
+                .await;
         }
 
         let (user, tokens) = (Some(authenticated.user.into()), Some(tokens?.into()));
@@ -72,6 +79,7 @@ impl AuthService {
             verifier,
             id_token,
             nonce,
+            code,
         } = SignInWithIdToken::read(request.into_inner(), &self.id_tokens)?;
 
         let identity = verifier.verify(&id_token, &nonce, now()).await?;
@@ -86,7 +94,13 @@ impl AuthService {
         self.revocations.add(ended, now());
         let credential = VerifiedCredential::Identity(&identity);
         let tokens = self
-            .begin_session("SignInWithIdToken", &user, credential, origin)
+            .begin_session(
+                "SignInWithIdToken",
+                &user,
+                credential,
+                code.as_ref(),
+                origin,
+            )
             .await?;
 
         let (user, tokens) = (Some(user.into()), Some(tokens.into()));
@@ -145,6 +159,7 @@ impl AuthService {
         let (user, session) = caller.session()?;
         let audit = caller.audit_context("ChangePassword", request_origin(&request));
         let user = self.users.get(user).await?;
+        self.require_recent_second_factor(&caller).await?;
         let message = request.into_inner();
         let slot = self.hasher.reserve_slot(audit.origin.peer_address)?;
         let about = [user.email.as_str(), &user.display_name];
@@ -169,6 +184,7 @@ impl AuthService {
         let session = caller.session()?;
         let audit = caller.audit_context("DeleteMe", request_origin(&request));
         let password = read_field("password", Password::parse(&request.get_ref().password))?;
+        self.require_recent_second_factor(&caller).await?;
 
         let ended = self.delete_account(session, password, &audit).await?;
         self.revocations.add(ended, now());
@@ -203,6 +219,7 @@ impl AuthService {
     async fn begin_password_session(
         &self,
         authenticated: &AuthenticatedUser,
+        code: Option<&SecondFactorCode>,
         origin: RequestOrigin,
     ) -> Result<TokenPair> {
         let AuthenticatedUser {
@@ -212,7 +229,8 @@ impl AuthService {
         } = authenticated;
         let attempt = attempt.as_ref().map(|attempt| &attempt.counted);
         let credential = VerifiedCredential::Password { hash, attempt };
-        self.begin_session("SignIn", user, credential, origin).await
+        self.begin_session("SignIn", user, credential, code, origin)
+            .await
     }
 }
 
@@ -220,6 +238,7 @@ struct SignInWithIdToken {
     verifier: IdTokenVerifier,
     id_token: Secret,
     nonce: Secret,
+    code: Option<SecondFactorCode>,
 }
 
 impl SignInWithIdToken {
@@ -228,15 +247,18 @@ impl SignInWithIdToken {
             provider,
             id_token,
             nonce,
+            second_factor_code: code,
         } = message;
         let (id_token, nonce) = (Secret::new(id_token), Secret::new(nonce));
         Fields::read_all(|fields| {
             let verifier = fields.read("provider", id_tokens.verifier(&provider));
+            let code = read_optional_code(fields, &code);
             fields.read("id_token", check_length(&id_token))?;
             Some(Self {
                 verifier: verifier?,
                 id_token,
                 nonce,
+                code: code?,
             })
         })
     }

@@ -189,7 +189,9 @@ impl AuthService {
     ) -> Result<impl Iterator<Item = Uuid> + use<>> {
         let ChangePassword { current, new } = change;
         let owner = (session.user_id, session.id);
-        let old = self.reauthenticate(owner, current, &slot, audit).await?;
+        let old = self
+            .reauthenticate_password(owner, current, &slot, audit)
+            .await?;
 
         let new = slot.hash(new).await?;
         let ended = self
@@ -208,14 +210,14 @@ impl AuthService {
     ) -> Result<Vec<Uuid>> {
         let slot = self.hasher.reserve_slot(audit.origin.peer_address)?;
         let hash = self
-            .reauthenticate((user, session), password, &slot, audit)
+            .reauthenticate_password((user, session), password, &slot, audit)
             .await?;
 
         self.users.delete(user, &hash, audit, now()).await
     }
 
     /// Verifies the password of a user with a session. Returns its hash.
-    async fn reauthenticate(
+    pub(super) async fn reauthenticate_password(
         &self,
         (user, session): (UserId, SessionId),
         password: Password,
@@ -232,6 +234,26 @@ impl AuthService {
                 Ok(hash)
             }
             _ => Err(self.record_wrong_password(audit).await?),
+        }
+    }
+
+    /// Verifies the password of a user with a session, unless the account has none.
+    pub(super) async fn verify_password_if_any(
+        &self,
+        (user, session): (UserId, SessionId),
+        password: Option<Password>,
+        audit: &AuditContext,
+    ) -> Result<()> {
+        match (self.users.password_hash(user).await?, password) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Error::invalid("password", "must not be empty")),
+            (Some(_), Some(password)) => {
+                let slot = self.hasher.reserve_slot(audit.origin.peer_address)?;
+                let owner = (user, session);
+                self.reauthenticate_password(owner, password, &slot, audit)
+                    .await?;
+                Ok(())
+            }
         }
     }
 

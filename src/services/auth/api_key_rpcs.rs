@@ -25,6 +25,7 @@ impl AuthService {
     ) -> Result<Response<pb::CreateApiKeyResponse>> {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
+        caller.require_recent_authentication(self.recent_authentication, now())?;
         let audit = caller.audit_context("CreateApiKey", request_origin(&request));
         let message = request.into_inner();
         let (key, idempotency) = new_api_key(message, user, &self.sealer, now())?;

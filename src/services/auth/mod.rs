@@ -6,6 +6,8 @@ mod api_key_rpcs;
 mod mail_rpcs;
 mod messages;
 mod refresh_session;
+mod second_factor_rpcs;
+mod second_factors;
 mod service;
 mod session_rpcs;
 mod sessions;

@@ -14,7 +14,8 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{
-        ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Outbox, Sessions, Users,
+        ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Notices, Outbox, SecondFactors,
+        Sessions, Users,
     },
     services::{paging::PageTokens, rpc::implement_service},
 };
@@ -40,6 +41,7 @@ pub struct AuthService {
     pub(super) failed_attempts: FailedAttempts,
     pub(super) attempt_queue: AttemptQueue,
     pub(super) identities: Identities,
+    pub(super) second_factors: SecondFactors,
     pub(super) mail_tokens: MailTokens,
     pub(super) api_keys: ApiKeys,
     pub(super) audit_log: AuditLog,
@@ -50,6 +52,8 @@ pub struct AuthService {
     pub(super) sealer: Sealer,
     pub(super) page_tokens: PageTokens,
     pub(super) session_timeouts: SessionTimeouts,
+    /// How old the authentication of a session may be in sensitive calls; zero means any age.
+    pub(super) recent_authentication: Duration,
     /// The queue of e-mail messages; `None` if mail is off.
     pub(super) outbox: Option<Outbox>,
 }
@@ -70,6 +74,8 @@ pub struct AuthDependencies {
     pub id_tokens: IdTokens,
     /// How long sessions last.
     pub session_timeouts: SessionTimeouts,
+    /// How old the authentication of a session may be in sensitive calls; zero means any age.
+    pub recent_authentication: Duration,
     /// The queue of e-mail messages; `None` if mail is off.
     pub outbox: Option<Outbox>,
 }
@@ -78,14 +84,16 @@ impl AuthService {
     /// The service with its dependencies.
     pub fn new(dependencies: AuthDependencies) -> Self {
         let database = dependencies.database;
+        let notices = Notices::new(dependencies.outbox.is_some());
         Self {
-            users: Users::new(database.clone()),
-            sessions: Sessions::new(database.clone()),
+            users: Users::new(database.clone()).with_notices(notices),
+            sessions: Sessions::new(database.clone()).with_notices(notices),
             failed_attempts: FailedAttempts::new(database.clone()),
             attempt_queue: AttemptQueue::default(),
             identities: Identities::new(database.clone()),
-            mail_tokens: MailTokens::new(database.clone()),
-            api_keys: ApiKeys::new(database.clone()),
+            second_factors: SecondFactors::new(database.clone()).with_notices(notices),
+            mail_tokens: MailTokens::new(database.clone()).with_notices(notices),
+            api_keys: ApiKeys::new(database.clone()).with_notices(notices),
             audit_log: AuditLog::new(database.clone()),
             database,
             tokens: dependencies.tokens,
@@ -95,6 +103,7 @@ impl AuthService {
             page_tokens: PageTokens::new(dependencies.sealer.clone()),
             sealer: dependencies.sealer,
             session_timeouts: dependencies.session_timeouts,
+            recent_authentication: dependencies.recent_authentication,
             outbox: dependencies.outbox,
         }
     }
@@ -168,5 +177,11 @@ implement_service! {
         rpc exchange_api_key(pb::ExchangeApiKeyRequest) -> pb::ExchangeApiKeyResponse;
         rpc get_jwks(pb::GetJwksRequest) -> pb::GetJwksResponse;
         rpc list_audit_events(pb::ListAuditEventsRequest) -> pb::ListAuditEventsResponse;
+        rpc reauthenticate(pb::ReauthenticateRequest) -> pb::ReauthenticateResponse;
+        rpc create_second_factor(pb::CreateSecondFactorRequest) -> pb::CreateSecondFactorResponse;
+        rpc confirm_second_factor(pb::ConfirmSecondFactorRequest) -> pb::ConfirmSecondFactorResponse;
+        rpc list_second_factors(pb::ListSecondFactorsRequest) -> pb::ListSecondFactorsResponse;
+        rpc delete_second_factor(pb::DeleteSecondFactorRequest) -> pb::DeleteSecondFactorResponse;
+        rpc regenerate_recovery_codes(pb::RegenerateRecoveryCodesRequest) -> pb::RegenerateRecoveryCodesResponse;
     }
 }

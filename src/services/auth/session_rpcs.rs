@@ -2,7 +2,7 @@ use prost::Message;
 use tonic::{Request, Response};
 
 use super::{
-    messages::{not_empty, session_message},
+    messages::{SessionProof, not_empty, session_message},
     service::AuthService,
 };
 use crate::{
@@ -31,6 +31,27 @@ impl AuthService {
 
         let tokens = Some(tokens.into());
         Ok(Response::new(pb::RefreshTokensResponse { tokens }))
+    }
+
+    pub(super) async fn reauthenticate(
+        &self,
+        request: Request<pb::ReauthenticateRequest>,
+    ) -> Result<Response<pb::ReauthenticateResponse>> {
+        let caller = Caller::of(&request)?;
+        let (user, session) = caller.session()?;
+        let audit = caller.audit_context("Reauthenticate", request_origin(&request));
+        let proof = SessionProof::read(request.into_inner())?;
+
+        let verified = self.verify_again((user, session), proof, &audit).await;
+        let verified = self.record_code(verified, &audit).await?;
+        let now = now();
+        let session = self
+            .sessions
+            .reauthenticate(user, session, verified.as_ref(), &audit, now);
+        let session = self.record_code(session.await, &audit).await?;
+        let token = self.access_token(&session, now)?;
+
+        Ok(Response::new(token.into()))
     }
 
     pub(super) async fn sign_out(

@@ -1,7 +1,10 @@
 use super::service::AuthService;
 use crate::{
     auth::{AccessToken, Caller, RefreshSeed, Subject, account_at_address},
-    domain::{AuditContext, RequestOrigin, Scope, Secret, Session, SessionId, Time, User, now},
+    domain::{
+        AuditContext, RequestOrigin, Scope, SecondFactorCode, Secret, Session, SessionId, Time,
+        User, now,
+    },
     error::{Error, Result},
     repositories::VerifiedCredential,
 };
@@ -17,48 +20,75 @@ pub(super) struct TokenPair {
 /// Begins sessions, and issues their tokens.
 impl AuthService {
     /// Begins a session of a user; `ConcurrentChange` if the credential is no longer valid,
-    /// `AccountSuspended` if an operator has suspended the account.
+    /// `AccountSuspended` if an operator has suspended the account, `SecondFactorRequired` if the
+    /// account has a second factor and there is no code of it.
     pub(super) async fn begin_session(
         &self,
         action: &'static str,
         user: &User,
         credential: VerifiedCredential<'_>,
+        code: Option<&SecondFactorCode>,
         origin: RequestOrigin,
     ) -> Result<TokenPair> {
+        let audit = AuditContext::for_user(action, Some(user.id), origin.clone());
+        match self.create_session(user, credential, code, &audit).await {
+            Err(
+                error @ (Error::AccountSuspended
+                | Error::SecondFactorRequired
+                | Error::SecondFactorInvalid
+                | Error::TooManyAttempts(_)),
+            ) => self.refuse_credential(error, credential, &audit).await,
+            created => created,
+        }
+    }
+
+    async fn create_session(
+        &self,
+        user: &User,
+        credential: VerifiedCredential<'_>,
+        code: Option<&SecondFactorCode>,
+        audit: &AuditContext,
+    ) -> Result<TokenPair> {
+        let second_factor = match code {
+            Some(code) => self.verify_second_factor(user, code, &audit.origin).await?,
+            None => None,
+        };
         let now = now();
         let id = SessionId::generate();
-        let audit = AuditContext::for_user(action, Some(user.id), origin.clone()).with_session(id);
+        let audit = audit.clone().with_session(id);
         let seed = RefreshSeed::generate();
         let session = Session {
             id,
             user_id: user.id,
             refresh_seed: seed.seal(id, &self.sealer),
             refresh_counter: 1,
-            origin,
+            origin: audit.origin.clone(),
             create_time: now,
+            auth_time: now,
             last_used_time: now,
             expire_time: now + self.session_timeouts.lifetime,
         };
 
         let familiar = account_at_address(&user.email.to_lowercase(), &session.origin);
-        let created = self
-            .sessions
-            .create(&session, credential, &familiar, &audit)
-            .await;
-        if let Err(error @ Error::AccountSuspended) = created {
-            return self.refuse_suspended(error, credential, audit).await;
-        }
-        created?;
+        self.sessions
+            .create(
+                &session,
+                credential,
+                second_factor.as_ref(),
+                &familiar,
+                &audit,
+            )
+            .await?;
         self.token_pair(&session, &seed, 1, now)
     }
 
-    /// Refuses to sign in to a suspended account. The attempt does not count as a failure, because
-    /// its password is correct.
-    async fn refuse_suspended<T>(
+    /// Refuses a valid credential, because it is not enough. The attempt does not count as a
+    /// failure, because its password is correct.
+    async fn refuse_credential<T>(
         &self,
         error: Error,
         credential: VerifiedCredential<'_>,
-        audit: AuditContext,
+        audit: &AuditContext,
     ) -> Result<T> {
         if let VerifiedCredential::Password {
             attempt: Some(attempt),
@@ -67,13 +97,10 @@ impl AuthService {
         {
             self.failed_attempts.clear(attempt).await?;
         }
-        let audit = AuditContext {
-            session_id: None,
-            ..audit
-        };
-        self.audit_log
-            .record_refusal(&audit, error.reason(), now())
-            .await?;
+        if !matches!(error, Error::TooManyAttempts(_)) {
+            let reason = error.reason();
+            self.audit_log.record_refusal(audit, reason, now()).await?;
+        }
         Err(error)
     }
 
@@ -104,19 +131,25 @@ impl AuthService {
         counter: i64,
         now: Time,
     ) -> Result<TokenPair> {
+        Ok(TokenPair {
+            access: self.access_token(session, now)?,
+            refresh_token: seed.token(session.id, counter),
+            refresh_token_expire_time: self.session_timeouts.end_of(session),
+        })
+    }
+
+    /// An access token of a session.
+    pub(super) fn access_token(&self, session: &Session, now: Time) -> Result<AccessToken> {
         let subject = Subject::User {
             user: session.user_id,
             session: session.id,
+            auth_time: Some(session.auth_time),
         };
         let caller = Caller {
             subject,
             scopes: Scope::USER_SCOPES.into_iter().collect(),
         };
         let session_end = self.session_timeouts.end_of(session);
-        Ok(TokenPair {
-            access: self.tokens.issue(&caller, Some(session_end), now)?,
-            refresh_token: seed.token(session.id, counter),
-            refresh_token_expire_time: session_end,
-        })
+        self.tokens.issue(&caller, Some(session_end), now)
     }
 }

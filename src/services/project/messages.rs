@@ -7,8 +7,9 @@ use prost::Message;
 use crate::{
     auth::{Caller, Sealer},
     domain::{
-        Invalid, ListFilter, LiveStream, Name, PlatformInfo, Project, ProjectId, ProjectSnapshot,
-        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, Scope, StreamKey, UserId,
+        Invalid, ListFilter, LiveStream, Name, OutagePolicy, PlatformInfo, Project, ProjectId,
+        ProjectSnapshot, ProjectUpdate, PublishConflictPolicy, ReconnectWindow, Scope, StreamKey,
+        UserId,
     },
     error::Error,
     proto::v1 as pb,
@@ -37,8 +38,13 @@ pub(super) fn read_create_project(
         reconnect_window,
         publish_conflict_policy,
         request_id,
+        outage_policy,
     } = message;
     let window = reconnect_window.map(self::reconnect_window);
+    let outage_policy = match outage_policy {
+        0 => Ok(OutagePolicy::default()),
+        value => read_enum(value),
+    };
     let policy = match publish_conflict_policy {
         0 => Ok(PublishConflictPolicy::RejectNew),
         value => read_enum(value),
@@ -47,6 +53,7 @@ pub(super) fn read_create_project(
         let display_name = fields.read("display_name", Name::parse(&display_name));
         let window = fields.read_optional("reconnect_window", window);
         let policy = fields.read("publish_conflict_policy", policy);
+        let outage_policy = fields.read("outage_policy", outage_policy);
         let method = "CreateProject";
         let idempotency = read_idempotency(fields, owner, &request_id, method, &content, sealer);
 
@@ -57,6 +64,7 @@ pub(super) fn read_create_project(
             display_name: display_name?,
             reconnect_window: window?.unwrap_or_default(),
             publish_conflict_policy: policy?,
+            outage_policy: outage_policy?,
             stream_key: stream_key.seal(id, sealer),
             idempotency: idempotency?,
         };
@@ -160,7 +168,9 @@ pub(super) fn read_update_project(
         publish_conflict_policy,
         etag,
         request_id,
+        outage_policy,
     } = message;
+    let outage_policy = outage_policy.map(read_enum);
     let window = reconnect_window.map(self::reconnect_window);
     let policy = publish_conflict_policy.map(read_enum);
     Fields::read_all(|fields| {
@@ -169,6 +179,7 @@ pub(super) fn read_update_project(
         let display_name = fields.read_optional("display_name", display_name);
         let window = fields.read_optional("reconnect_window", window);
         let policy = fields.read_optional("publish_conflict_policy", policy);
+        let outage_policy = fields.read_optional("outage_policy", outage_policy);
         let method = "UpdateProject";
         let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
         let update = ProjectUpdate {
@@ -176,6 +187,7 @@ pub(super) fn read_update_project(
             disabled,
             reconnect_window: window?,
             publish_conflict_policy: policy?,
+            outage_policy: outage_policy?,
         };
         let options = ChangeOptions {
             etag: read_etag(etag),
@@ -252,6 +264,7 @@ impl From<Project> for pb::Project {
             disabled,
             reconnect_window,
             publish_conflict_policy,
+            outage_policy,
             stream_key_hint,
             live_stream_id,
             revision,
@@ -265,6 +278,7 @@ impl From<Project> for pb::Project {
             disabled,
             reconnect_window: Some(duration(reconnect_window.as_duration())),
             publish_conflict_policy: policy.into(),
+            outage_policy: pb::OutagePolicy::from(outage_policy).into(),
             stream_key_hint,
             live_stream_id: live_stream_id.map(|id| id.to_string()).unwrap_or_default(),
             revision,
@@ -313,6 +327,7 @@ impl From<pb::Stream> for pb::ProjectStream {
             end_reason: _,
             publisher,
             stats,
+            issues,
         } = stream;
         Self {
             id,
@@ -324,6 +339,7 @@ impl From<pb::Stream> for pb::ProjectStream {
             last_seen_time,
             publisher: publisher.map(Into::into),
             stats: stats.map(Into::into),
+            issues,
         }
     }
 }
@@ -357,6 +373,11 @@ impl From<pb::StreamStats> for pb::ProjectStreamStats {
             fps,
             video_codec,
             audio_codec,
+            keyframe_interval,
+            audio_channels,
+            audio_sample_rate,
+            has_audio,
+            timestamp_jumps,
         } = stats;
         Self {
             bytes_received,
@@ -366,6 +387,11 @@ impl From<pb::StreamStats> for pb::ProjectStreamStats {
             fps,
             video_codec,
             audio_codec,
+            keyframe_interval,
+            audio_channels,
+            audio_sample_rate,
+            has_audio,
+            timestamp_jumps,
         }
     }
 }
@@ -394,6 +420,16 @@ impl From<&PlatformInfo> for pb::PlatformInfo {
                 keyframe_interval_seconds: limit(limits.keyframe_interval_seconds),
                 max_video_bitrate_kbps: limit(limits.max_video_bitrate_kbps),
                 max_audio_bitrate_kbps: limit(limits.max_audio_bitrate_kbps),
+                video_codecs: limits
+                    .video_codecs
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+                audio_codecs: limits
+                    .audio_codecs
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             }),
             note: (*note).to_owned(),
             hosts: hosts.iter().map(ToString::to_string).collect(),

@@ -1,5 +1,6 @@
-//! ProjectService: projects, destinations and platforms, with their messages.
+//! ProjectService: projects, destinations and their checks, and platforms, with their messages.
 
+mod check_destination;
 mod destination_messages;
 mod messages;
 mod service;

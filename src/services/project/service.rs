@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
+    check_destination::DestinationChecker,
     destination_messages::{
         CreateDestination, read_create_destination, read_delete_destination, read_list_destinations,
     },
@@ -13,6 +16,7 @@ use super::{
 };
 use crate::{
     auth::{AssociatedData, Caller, Sealer},
+    check_dispatch::CheckDispatch,
     database::Database,
     domain::{
         AuditContext, Destination, DestinationId, DestinationLint, IngestUrl, Platform,
@@ -37,29 +41,42 @@ pub struct ProjectService {
     page_tokens: PageTokens,
     sealer: Sealer,
     url_policy: UrlPolicy,
+    checker: DestinationChecker,
+    recent_authentication: Duration,
 }
 
 impl ProjectService {
     /// The service of a database. The sealer seals stream keys and destination keys, and a
-    /// project has at most `max_destinations`.
+    /// project has at most `max_destinations`. Edges of `dispatch` check destinations. Stream keys are
+    /// shown and replaced for sessions whose authentication is not older than
+    /// `recent_authentication`; zero means any age.
     pub fn new(
         database: Database,
+        dispatch: CheckDispatch,
         sealer: Sealer,
         url_policy: UrlPolicy,
         max_destinations: u32,
+        recent_authentication: Duration,
     ) -> Self {
         Self {
             projects: Projects::new(database.clone()),
             stream_keys: StreamKeys::new(database.clone()),
+            checker: DestinationChecker::new(database.clone(), dispatch),
             destinations: Destinations::new(database, max_destinations.into()),
             page_tokens: PageTokens::new(sealer.clone()),
             sealer,
             url_policy,
+            recent_authentication,
         }
     }
 }
 
 impl ProjectService {
+    /// `ReauthenticationRequired` if the authentication of the caller's session is too old.
+    fn require_recent_authentication<T>(&self, request: &Request<T>) -> Result<()> {
+        Caller::of(request)?.require_recent_authentication(self.recent_authentication, now())
+    }
+
     /// Changes a destination; returns it with its sealed key.
     async fn change_destination(
         &self,
@@ -200,6 +217,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::RotateStreamKeyRequest>,
     ) -> Result<Response<pb::RotateStreamKeyResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "RotateStreamKey")?;
+        self.require_recent_authentication(&request)?;
         let message = request.into_inner();
         let (id, key, new) = read_rotate_stream_key(message, tenant.user, &self.sealer)?;
 
@@ -228,6 +246,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::RevealStreamKeyRequest>,
     ) -> Result<Response<pb::RevealStreamKeyResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "RevealStreamKey")?;
+        self.require_recent_authentication(&request)?;
         let id = read_id("project_id", &request.get_ref().project_id)?;
 
         let audit = audit.with_resource(id);
@@ -355,6 +374,19 @@ impl pb::project_service_server::ProjectService for ProjectService {
         }))
     }
 
+    async fn check_destination(
+        &self,
+        request: Request<pb::CheckDestinationRequest>,
+    ) -> Result<Response<pb::CheckDestinationResponse>, Status> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let id = read_id("destination_id", &request.get_ref().destination_id)?;
+
+        let stored = self.destinations.get(tenant, id).await?;
+        let answer = self.checker.check(tenant, &stored.destination).await?;
+
+        Ok(Response::new(answer))
+    }
+
     async fn delete_destination(
         &self,
         request: Request<pb::DeleteDestinationRequest>,
@@ -410,29 +442,31 @@ fn lints(
     policy: &UrlPolicy,
 ) -> Vec<pb::DestinationLint> {
     let mut lints = DestinationLint::of_url(destination.platform, &destination.url, policy);
-    let duplicate = key_sealed.and_then(|key| find_duplicate(destination, key, targets, sealer));
-    lints.extend(duplicate.map(DestinationLint::duplicate_of));
+    let key = key_sealed.and_then(|key| open_key(destination.id, key, sealer));
+    if let Some(key) = key {
+        let duplicate = find_duplicate(destination, &key, targets, sealer);
+        lints.extend(duplicate.map(DestinationLint::duplicate_of));
+        lints.extend(DestinationLint::of_key(destination.platform, &key));
+    }
     lints.into_iter().map(Into::into).collect()
 }
 
 /// Another destination with the same address and key.
 fn find_duplicate(
     destination: &Destination,
-    key_sealed: &[u8],
+    key: &Secret,
     targets: &[SealedTarget],
     sealer: &Sealer,
 ) -> Option<DestinationId> {
     let url = IngestUrl::saved(&destination.url).ok()?;
-    let mut others = targets.iter().filter(|other| {
+    let others = targets.iter().filter(|other| {
         let address = IngestUrl::saved(&other.url);
         other.id != destination.id && address.is_ok_and(|address| address.is_same_ingest(&url))
     });
-    let first = others.next()?;
-    let key = open_key(destination.id, key_sealed, sealer)?;
-    std::iter::once(first)
-        .chain(others)
-        .find(|other| open_key(other.id, &other.stream_key_sealed, sealer).as_ref() == Some(&key))
+    others
+        .filter(|other| open_key(other.id, &other.stream_key_sealed, sealer).as_ref() == Some(key))
         .map(|other| other.id)
+        .next()
 }
 
 /// Opens a key. One that cannot be opened is nobody's duplicate.

@@ -14,13 +14,14 @@ use uuid::Uuid;
 use super::response_sender::{ResponseSender, StreamEnd};
 use crate::{
     auth::{AssociatedData, CallAuthorization, Sealer},
+    check_dispatch::CheckQueue,
     domain::{
-        ApiKeyId, ProjectId, RelayError, RelayReport, ReportedState, Secret, now, relay_output_url,
-        relay_server_url,
+        ApiKeyId, OutagePolicy, ProjectId, RelayError, RelayReport, ReportedState, Secret, now,
+        relay_output_url, relay_server_url,
     },
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease},
+    repositories::{ClaimedRelay, ClaimingWorker, RelayLeases, StoredCheck, WorkerLease},
     services::fields::{duration, remaining, timestamp},
 };
 
@@ -41,6 +42,8 @@ pub(super) struct ClaimSession {
     pub authorization: CallAuthorization,
     pub relay_leases: RelayLeases,
     pub sealer: Sealer,
+    /// The checks of destinations for the worker; `None` if it takes none.
+    pub checks: Option<CheckQueue>,
     pub closing: CancellationToken,
 }
 
@@ -54,16 +57,36 @@ struct SessionLeases {
 
 struct TrackedLease {
     project_id: ProjectId,
+    /// What the worker was told last in this session; `None` if another session told it.
+    told: Option<RelayInput>,
     /// Whether the worker has been asked to return it.
     is_revoked: bool,
 }
 
+/// What may change while a worker runs a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RelayInput {
+    /// The number of the publishing connection.
+    epoch: i64,
+    outage_policy: OutagePolicy,
+}
+
+/// The changes of a worker's leases since they were last read.
+#[derive(Default)]
+struct LeaseChanges {
+    /// Those that the worker has lost or has to return.
+    revoked: Vec<Uuid>,
+    /// Those whose relays continue with another input or policy.
+    changed: Vec<Uuid>,
+}
+
 impl ClaimSession {
     /// Runs until the worker closes the stream or an error ends it.
-    pub async fn run(self, sender: ResponseSender<pb::ClaimRelaysResponse>) {
+    pub async fn run(mut self, sender: ResponseSender<pb::ClaimRelaysResponse>) {
+        let mut checks = self.checks.take();
         let database = &self.relay_leases.database;
         let mut changes = database.change_notifications().subscribe();
-        let Err(end) = self.serve(&sender, &mut changes).await;
+        let Err(end) = self.serve(&sender, &mut changes, &mut checks).await;
         if let StreamEnd::Error(error) = end {
             sender.end(error);
         }
@@ -73,16 +96,21 @@ impl ClaimSession {
         &self,
         sender: &ResponseSender<pb::ClaimRelaysResponse>,
         changes: &mut Receiver<ProjectId>,
+        checks: &mut Option<CheckQueue>,
     ) -> Result<Infallible, StreamEnd> {
         let mut leases = SessionLeases::default();
         let mut last_sent: Option<Instant> = None;
         // The call has recorded it.
         let mut recorded = Instant::now();
+        let mut check: Option<StoredCheck> = None;
         while !sender.is_closed() {
             let polled = Instant::now();
-            let (message, granted) = self.poll(&mut leases).await?;
+            let (mut message, granted) = self.poll(&mut leases).await?;
             let is_due = last_sent.is_none_or(|at| at.elapsed() >= KEEPALIVE_INTERVAL);
-            let is_empty = message.assignments.is_empty() && message.revocations.is_empty();
+            message.destination_checks = check.take().map(check_message).into_iter().collect();
+            let is_empty = message.assignments.is_empty()
+                && message.revocations.is_empty()
+                && message.destination_checks.is_empty();
             if is_due || !is_empty {
                 if let Err(end) = sender.send(message).await {
                     // Others need not wait for the expiry of leases that the worker never received.
@@ -106,6 +134,7 @@ impl ClaimSession {
                 biased;
                 () = self.closing.cancelled() => return Err(Error::Draining.into()),
                 () = sender.closed() => return Err(StreamEnd::Closed),
+                next = next_check(checks) => check = Some(next),
                 () = leases.wait_for_change(changes, polled + COALESCE_INTERVAL) => {}
                 () = sleep(wait) => {}
             }
@@ -137,14 +166,21 @@ impl ClaimSession {
         leases: &mut SessionLeases,
     ) -> Result<(pb::ClaimRelaysResponse, Vec<Uuid>)> {
         self.authorization.check()?;
-        let revocations = self.revocations(leases).await?;
+        let LeaseChanges { revoked, changed } = self.lease_changes(leases).await?;
+        let running = self.running(changed).await?;
         let claimed = self.relay_leases.claim(&self.worker, now()).await?;
         let (mut assignments, mut granted, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+        for one in running {
+            match self.assignment(one) {
+                Ok((_, assignment)) => assignments.push(assignment),
+                Err(report) => unreadable.push(*report),
+            }
+        }
         for one in claimed {
-            let project_id = one.relay.project_id;
+            let (project_id, input) = (one.relay.project_id, RelayInput::of(&one));
             match self.assignment(one) {
                 Ok((lease_id, assignment)) => {
-                    leases.track(lease_id, project_id);
+                    leases.track(lease_id, project_id).told = Some(input);
                     granted.push(lease_id);
                     assignments.push(assignment);
                 }
@@ -158,25 +194,39 @@ impl ClaimSession {
             let _ = self.return_leases(granted).await;
             return Err(error);
         }
+        let revocation = |id: Uuid| pb::RelayRevocation {
+            lease_id: id.to_string(),
+        };
         let message = pb::ClaimRelaysResponse {
             assignments,
-            revocations,
+            revocations: revoked.into_iter().map(revocation).collect(),
+            destination_checks: Vec::new(),
         };
         Ok((message, granted))
     }
 
-    /// The leases that the worker has lost or has to return, each once.
-    async fn revocations(&self, leases: &mut SessionLeases) -> Result<Vec<pb::RelayRevocation>> {
+    /// The changes of the leases that the worker has to be told, each once.
+    async fn lease_changes(&self, leases: &mut SessionLeases) -> Result<LeaseChanges> {
         if leases.read.is_some_and(|at| at.elapsed() < POLL_INTERVAL) {
-            return Ok(Vec::new());
+            return Ok(LeaseChanges::default());
         }
         leases.read = Some(Instant::now());
         let worker_id = &self.worker.worker_id;
         let held = self.relay_leases.list_leases(worker_id).await?;
-        let revocation = |id: Uuid| pb::RelayRevocation {
-            lease_id: id.to_string(),
-        };
-        Ok(leases.update(held).into_iter().map(revocation).collect())
+        Ok(leases.update(held))
+    }
+
+    /// The relays of leases that the worker still holds.
+    async fn running(&self, leases: Vec<Uuid>) -> Result<Vec<ClaimedRelay>> {
+        let mut running = Vec::new();
+        for lease_id in leases {
+            let relay = self
+                .relay_leases
+                .claimed(&self.worker.worker_id, lease_id)
+                .await?;
+            running.extend(relay);
+        }
+        Ok(running)
     }
 
     fn assignment(
@@ -186,11 +236,13 @@ impl ClaimSession {
         let ClaimedRelay {
             relay,
             connection_id,
+            epoch: _,
             play_url,
             url,
             stream_key_sealed,
             srt_passphrase_sealed,
             srt_pbkeylen,
+            outage_policy,
             delay,
             max_video_bitrate_kbps,
             max_height,
@@ -227,6 +279,7 @@ impl ClaimSession {
             output_stream_key: stream_key.expose().to_owned(),
             srt_passphrase: passphrase.expose().to_owned(),
             srt_pbkeylen,
+            outage_policy: pb::OutagePolicy::from(outage_policy).into(),
             output_delay: Some(duration(delay.as_duration())),
             max_video_bitrate_kbps,
             max_height,
@@ -235,18 +288,39 @@ impl ClaimSession {
     }
 }
 
+impl RelayInput {
+    fn of(claimed: &ClaimedRelay) -> Self {
+        Self {
+            epoch: claimed.epoch,
+            outage_policy: claimed.outage_policy,
+        }
+    }
+
+    /// Whether a worker must be told, who was told something else, or something unknown.
+    fn is_news_after(self, told: Option<Self>) -> bool {
+        match told {
+            None => self.outage_policy == OutagePolicy::Hold,
+            Some(told) if told.outage_policy == self.outage_policy => {
+                self.outage_policy == OutagePolicy::Hold && told.epoch != self.epoch
+            }
+            Some(_) => true,
+        }
+    }
+}
+
 impl SessionLeases {
     fn track(&mut self, id: Uuid, project_id: ProjectId) -> &mut TrackedLease {
         self.by_id.entry(id).or_insert(TrackedLease {
             project_id,
+            told: None,
             is_revoked: false,
         })
     }
 
-    /// Updates the leases from the database. Returns those that the worker has lost or has to return.
-    fn update(&mut self, held: Vec<WorkerLease>) -> Vec<Uuid> {
+    /// Updates the leases from the database. Returns what the worker has to be told.
+    fn update(&mut self, held: Vec<WorkerLease>) -> LeaseChanges {
         let has: HashSet<_> = held.iter().map(|lease| lease.lease_id).collect();
-        let mut revoked = Vec::new();
+        let (mut revoked, mut changed) = (Vec::new(), Vec::new());
         self.by_id.retain(|id, lease| {
             let stays = has.contains(id);
             if !stays && !lease.is_revoked {
@@ -256,12 +330,19 @@ impl SessionLeases {
         });
         for lease in held {
             let tracked = self.track(lease.lease_id, lease.project_id);
-            if lease.must_release && !tracked.is_revoked {
-                tracked.is_revoked = true;
-                revoked.push(lease.lease_id);
+            let input = RelayInput {
+                epoch: lease.epoch,
+                outage_policy: lease.outage_policy,
+            };
+            if lease.must_release {
+                if !std::mem::replace(&mut tracked.is_revoked, true) {
+                    revoked.push(lease.lease_id);
+                }
+            } else if input.is_news_after(tracked.told.replace(input)) {
+                changed.push(lease.lease_id);
             }
         }
-        revoked
+        LeaseChanges { revoked, changed }
     }
 
     /// Waits for change notifications until `until`. If one concerns a lease of the worker, the
@@ -281,6 +362,28 @@ impl SessionLeases {
             }
             next = changes.try_recv();
         }
+    }
+}
+
+/// The next check; never one if the worker takes none.
+async fn next_check(checks: &mut Option<CheckQueue>) -> StoredCheck {
+    match checks {
+        Some(checks) => checks.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn check_message(check: StoredCheck) -> pb::DestinationCheck {
+    let StoredCheck {
+        id,
+        node_id: _,
+        server_url,
+        expire_time,
+    } = check;
+    pb::DestinationCheck {
+        check_id: id.to_string(),
+        server_url,
+        timeout: Some(duration(remaining(expire_time))),
     }
 }
 

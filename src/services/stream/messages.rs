@@ -7,18 +7,24 @@ use prost::Message;
 use crate::{
     auth::Sealer,
     domain::{
-        CreateTimeRange, Invalid, PlayUrl, ProjectId, PublishAction, Publisher, Refusal, Stream,
-        StreamId, StreamKey, StreamStats, Tenant, UserId,
+        CreateTimeRange, Invalid, MediaIssue, MediaMeasurements, PlayUrl, ProjectId, PublishAction,
+        Publisher, Refusal, Stream, StreamId, StreamKey, StreamSample, StreamStats, Tenant, UserId,
     },
     error::Error,
     proto::v1 as pb,
     repositories::{IdempotencyKey, StreamFilter},
     services::{
         enums::{read_enum, read_protocol},
-        fields::{Fields, not_negative, read_created, read_duration, read_idempotency, timestamp},
+        fields::{
+            Fields, duration, not_negative, read_created, read_duration, read_idempotency,
+            read_timestamp, timestamp,
+        },
         paging::{PageRequest, PageTokens},
     },
 };
+
+/// The longest time between key frames that is recorded.
+const MAX_KEYFRAME_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// The longest hold of StopStream.
 const MAX_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -157,6 +163,32 @@ pub(super) fn read_list_refusals(
     })
 }
 
+/// Reads the stream, the bounds and the page of a list of samples.
+pub(super) fn read_list_stream_samples(
+    message: pb::ListStreamSamplesRequest,
+    tenant: Tenant,
+    page_tokens: &PageTokens,
+) -> Result<(StreamId, CreateTimeRange, PageRequest), Error> {
+    let pb::ListStreamSamplesRequest {
+        stream_id,
+        page_size,
+        page_token,
+        sampled_after,
+        sampled_before,
+    } = message;
+    Fields::read_all(|fields| {
+        let id = fields.read("stream_id", StreamId::parse(&stream_id));
+        let after = fields.read_optional("sampled_after", sampled_after.map(read_timestamp));
+        let before = fields.read_optional("sampled_before", sampled_before.map(read_timestamp));
+        let sampled = after.zip(before);
+        let sampled = sampled.map(|(after, before)| CreateTimeRange::new(after, before));
+        let range = sampled.map(|range| range.to_string()).unwrap_or_default();
+        let list = format!("samples/{tenant:?}/{id:?}{range}");
+        let list = page_tokens.read(fields, list, page_size, &page_token);
+        Some((id?, sampled?, list?))
+    })
+}
+
 /// Reads the stream and the hold.
 pub(super) fn read_stop_stream(
     message: pb::StopStreamRequest,
@@ -220,6 +252,11 @@ pub(super) fn stats(
         fps,
         video_codec,
         audio_codec,
+        keyframe_interval,
+        audio_channels,
+        audio_sample_rate,
+        has_audio,
+        timestamp_jumps,
     } = message;
     let bytes_received = fields.read("stats.bytes_received", not_negative(bytes_received));
     let bitrate_bps = fields.read("stats.bitrate_bps", not_negative(bitrate_bps));
@@ -232,6 +269,12 @@ pub(super) fn stats(
     let fps = fields.read("stats.fps", fps);
     let video_codec = fields.read("stats.video_codec", codec(video_codec));
     let audio_codec = fields.read("stats.audio_codec", codec(audio_codec));
+    let interval = keyframe_interval.map(read_keyframe_interval).transpose();
+    let keyframe_interval_ms = fields.read("stats.keyframe_interval", interval);
+    let audio_channels = fields.read("stats.audio_channels", not_negative(audio_channels));
+    let sample_rate = not_negative(audio_sample_rate);
+    let audio_sample_rate = fields.read("stats.audio_sample_rate", sample_rate);
+    let timestamp_jumps = fields.read("stats.timestamp_jumps", not_negative(timestamp_jumps));
     Some(Some(StreamStats {
         bytes_received: bytes_received?,
         bitrate_bps: bitrate_bps?,
@@ -240,7 +283,21 @@ pub(super) fn stats(
         fps: fps?,
         video_codec: video_codec?,
         audio_codec: audio_codec?,
+        media: MediaMeasurements {
+            keyframe_interval_ms: keyframe_interval_ms?,
+            audio_channels: audio_channels?,
+            audio_sample_rate: audio_sample_rate?,
+            has_audio,
+            timestamp_jumps: timestamp_jumps?,
+        },
     }))
+}
+
+/// A time between key frames, in milliseconds.
+fn read_keyframe_interval(interval: prost_types::Duration) -> Result<i64, Invalid> {
+    let bounds = Duration::ZERO..=MAX_KEYFRAME_INTERVAL;
+    let interval = read_duration(Some(interval), bounds, "must be 0 to 1 hour")?;
+    Ok(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn codec(text: String) -> Result<String, Invalid> {
@@ -284,6 +341,7 @@ impl From<Stream> for pb::Stream {
             end_time,
             end_reason,
             stats,
+            issues,
         } = stream;
         let end_reason = end_reason.map_or(pb::EndReason::Unspecified, pb::EndReason::from);
         Self {
@@ -298,6 +356,22 @@ impl From<Stream> for pb::Stream {
             end_reason: end_reason.into(),
             publisher: Some(publisher.into()),
             stats: stats.map(pb::StreamStats::from),
+            issues: issues.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<MediaIssue> for pb::MediaIssue {
+    fn from(issue: MediaIssue) -> Self {
+        let MediaIssue {
+            code,
+            since,
+            detail,
+        } = issue;
+        Self {
+            code: pb::MediaIssueCode::from(code).into(),
+            since: Some(timestamp(since)),
+            detail,
         }
     }
 }
@@ -331,7 +405,16 @@ impl From<StreamStats> for pb::StreamStats {
             fps,
             video_codec,
             audio_codec,
+            media,
         } = stats;
+        let MediaMeasurements {
+            keyframe_interval_ms,
+            audio_channels,
+            audio_sample_rate,
+            has_audio,
+            timestamp_jumps,
+        } = media;
+        let interval = |millis: i64| Duration::from_millis(millis.unsigned_abs());
         Self {
             bytes_received,
             bitrate_bps,
@@ -340,6 +423,21 @@ impl From<StreamStats> for pb::StreamStats {
             fps,
             video_codec,
             audio_codec,
+            keyframe_interval: keyframe_interval_ms.map(interval).map(duration),
+            audio_channels,
+            audio_sample_rate,
+            has_audio,
+            timestamp_jumps,
+        }
+    }
+}
+
+impl From<StreamSample> for pb::StreamSample {
+    fn from(sample: StreamSample) -> Self {
+        let StreamSample { sample_time, stats } = sample;
+        Self {
+            sample_time: Some(timestamp(sample_time)),
+            stats: Some(stats.into()),
         }
     }
 }

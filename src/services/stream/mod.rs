@@ -17,5 +17,5 @@ mod watch_rpcs;
 mod watch_turns;
 
 pub use node_reconciler::{NodeReconciler, SyncOutcome};
-pub use service::StreamService;
+pub use service::{MessageIntervals, StreamService};
 pub(super) use watch_messages::change_kind;

@@ -1,12 +1,12 @@
 use tonic::{Request, Response};
 
 use super::{
-    messages::{read_list_refusals, read_list_streams, read_stop_stream},
+    messages::{read_list_refusals, read_list_stream_samples, read_list_streams, read_stop_stream},
     service::StreamService,
 };
 use crate::{
     auth::Caller,
-    domain::now,
+    domain::{StreamSample, now},
     error::Result,
     proto::v1 as pb,
     services::{fields::read_id, rpc::tenant_and_audit},
@@ -43,6 +43,24 @@ impl StreamService {
         let (streams, next_page_token) = self.page_tokens.page(&list, streams, |row| row.id.uuid());
         Ok(Response::new(pb::ListStreamsResponse {
             streams,
+            next_page_token,
+        }))
+    }
+
+    pub(super) async fn list_stream_samples(
+        &self,
+        request: Request<pb::ListStreamSamplesRequest>,
+    ) -> Result<Response<pb::ListStreamSamplesResponse>> {
+        let tenant = Caller::of(&request)?.tenant()?;
+        let message = request.into_inner();
+        let (id, sampled, list) = read_list_stream_samples(message, tenant, &self.page_tokens)?;
+
+        self.streams.get(tenant, id).await?;
+        let samples = self.samples.list(tenant, id, sampled, list.page).await?;
+
+        let (samples, next_page_token) = self.page_tokens.page(&list, samples, StreamSample::id);
+        Ok(Response::new(pb::ListStreamSamplesResponse {
+            samples,
             next_page_token,
         }))
     }

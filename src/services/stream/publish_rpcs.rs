@@ -46,7 +46,7 @@ impl StreamService {
 
         Ok(Response::new(pb::BeginPublishResponse {
             stream: Some(stream.into()),
-            heartbeat_interval: Some(duration(self.heartbeat_interval)),
+            heartbeat_interval: Some(duration(self.intervals.heartbeat)),
         }))
     }
 
@@ -100,7 +100,7 @@ impl StreamService {
 
         Ok(Response::new(sync_response(
             outcome,
-            self.heartbeat_interval,
+            self.intervals.heartbeat,
         )))
     }
 }

@@ -1,27 +1,32 @@
 //! Conversions of relays between messages and the domain.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use uuid::Uuid;
 
 use crate::{
     auth::Caller,
     domain::{
-        DestinationId, Invalid, Publisher, Relay, RelayError, RelayReport, RelayState,
-        ReportedState, StreamId, Tenant,
+        CheckResult, DestinationId, Invalid, Publisher, Relay, RelayDelivery, RelayError,
+        RelayReport, RelayState, ReportedState, StreamId, Tenant,
     },
     error::Error,
     proto::v1 as pb,
     repositories::ClaimingWorker,
     services::{
         enums::{read_enum, read_is_fatal},
-        fields::{Fields, not_negative, timestamp},
+        fields::{Fields, not_negative, read_duration, timestamp},
         paging::{PageRequest, PageTokens},
     },
 };
 
 /// The most relays that a worker can run and report.
 const MAX_RELAYS: usize = 1000;
+
+/// The most checks of destinations in a report, the most results of one, and the longest step.
+const MAX_CHECKS: usize = 100;
+const MAX_CHECK_RESULTS: usize = 10;
+const MAX_CHECK_DURATION: Duration = Duration::from_secs(60);
 
 /// Reads the ids of a relay.
 pub(super) fn read_relay_ids(
@@ -66,6 +71,7 @@ pub(super) fn read_claimant(
         node_id,
         capacity,
         previous_worker_id,
+        checks_destinations: _,
     } = message;
     let (mut claimant, previous) = Fields::read_all(|fields| {
         let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
@@ -113,15 +119,72 @@ fn parse_previous(previous: &str, worker_id: Option<&str>) -> Result<String, Inv
     }
 }
 
+/// What a worker reports.
+pub(super) struct WorkerReports {
+    pub worker_id: String,
+    pub reports: Vec<RelayReport>,
+    /// The results of checks of destinations.
+    pub checks: Vec<(Uuid, Vec<CheckResult>)>,
+}
+
 /// Reads the worker and its reports.
-pub(super) fn read_report_relays(
-    message: pb::ReportRelaysRequest,
-) -> Result<(String, Vec<RelayReport>), Error> {
-    let pb::ReportRelaysRequest { worker_id, reports } = message;
+pub(super) fn read_report_relays(message: pb::ReportRelaysRequest) -> Result<WorkerReports, Error> {
+    let pb::ReportRelaysRequest {
+        worker_id,
+        reports,
+        destination_checks,
+    } = message;
     Fields::read_all(|fields| {
         let worker_id = fields.read("worker_id", Publisher::parse_id(&worker_id));
         let reports = self::reports(fields, reports);
-        worker_id.zip(reports)
+        let checks = self::checks(fields, destination_checks);
+        Some(WorkerReports {
+            worker_id: worker_id?,
+            reports: reports?,
+            checks: checks?,
+        })
+    })
+}
+
+fn checks(
+    fields: &mut Fields,
+    messages: Vec<pb::DestinationCheckReport>,
+) -> Option<Vec<(Uuid, Vec<CheckResult>)>> {
+    if messages.len() > MAX_CHECKS {
+        let invalid = Invalid::because("must have at most 100 entries");
+        return fields.read("destination_checks", Err(invalid));
+    }
+    fields.read_each("destination_checks", messages, |fields, message| {
+        let pb::DestinationCheckReport { check_id, results } = message;
+        let id = Uuid::try_parse(&check_id)
+            .map_err(|_| Invalid::because("must be a check_id of ClaimRelays"));
+        let id = fields.read("check_id", id);
+        if !matches!(results.len(), 1..=MAX_CHECK_RESULTS) {
+            let invalid = Invalid::because("must have 1 to 10 entries");
+            return fields.read("results", Err(invalid));
+        }
+        let results = fields.read_each("results", results, check_result);
+        id.zip(results)
+    })
+}
+
+fn check_result(fields: &mut Fields, message: pb::DestinationCheckResult) -> Option<CheckResult> {
+    let pb::DestinationCheckResult {
+        step,
+        outcome,
+        detail,
+        duration,
+    } = message;
+    let step = fields.read("step", read_enum(step));
+    let outcome = fields.read("outcome", read_enum(outcome));
+    let bounds = Duration::ZERO..=MAX_CHECK_DURATION;
+    let duration = read_duration(duration, bounds, "must be 0 to 1 minute");
+    let duration = fields.read("duration", duration);
+    Some(CheckResult {
+        step: step?,
+        outcome: outcome?,
+        detail: RelayError::redact(&detail),
+        millis: u64::try_from(duration?.as_millis()).unwrap_or(u64::MAX),
     })
 }
 
@@ -147,6 +210,9 @@ fn report(
         bytes_sent,
         bitrate_bps,
         error,
+        lag_ms,
+        dropped_packets,
+        retransmitted_segments,
     } = message;
     let lease_id = read_lease_id(&lease_id).and_then(|id| match seen.insert(id) {
         true => Ok(id),
@@ -156,6 +222,10 @@ fn report(
     let state = fields.read("state", read_enum(state));
     let bytes_sent = fields.read("bytes_sent", not_negative(bytes_sent));
     let bitrate_bps = fields.read("bitrate_bps", not_negative(bitrate_bps));
+    let lag_ms = fields.read("lag_ms", not_negative(lag_ms));
+    let dropped_packets = fields.read("dropped_packets", not_negative(dropped_packets));
+    let segments = not_negative(retransmitted_segments);
+    let retransmitted_segments = fields.read("retransmitted_segments", segments);
     let error = match error {
         None => Some(None),
         Some(error) => relay_error(fields, error).map(Some),
@@ -169,6 +239,12 @@ fn report(
         lease_id: lease_id?,
         bytes_sent: bytes_sent?,
         bitrate_bps: bitrate_bps?,
+        delivery: RelayDelivery {
+            lag_ms: lag_ms?,
+            dropped_packets: dropped_packets?,
+            retransmitted_segments: retransmitted_segments?,
+            last_drop_time: None,
+        },
         state: reported_state(state?, error?),
     })
 }
@@ -179,6 +255,7 @@ fn reported_state(state: RelayState, error: Option<RelayError>) -> ReportedState
         (RelayState::Failed, Some(error)) => ReportedState::Failed(error),
         (RelayState::Starting, _) => ReportedState::Starting,
         (RelayState::Broadcasting, _) => ReportedState::Broadcasting,
+        (RelayState::Holding, _) => ReportedState::Holding,
         (RelayState::Stalled, _) => ReportedState::Stalled,
         (RelayState::Stopping, _) => ReportedState::Stopping,
         _ => ReportedState::Stopped,
@@ -223,7 +300,15 @@ impl From<Relay> for pb::Relay {
             error,
             lease,
             update_time,
+            delivery,
+            issues,
         } = relay;
+        let RelayDelivery {
+            lag_ms,
+            dropped_packets,
+            retransmitted_segments,
+            last_drop_time: _,
+        } = delivery;
         let retrying = state == RelayState::Retrying;
         let desired_state = match wanted {
             true => pb::RelayDesiredState::Started,
@@ -242,6 +327,10 @@ impl From<Relay> for pb::Relay {
             error: error.map(pb::RelayError::from),
             worker_id: lease.map(|lease| lease.worker_id).unwrap_or_default(),
             update_time: Some(timestamp(update_time)),
+            issues: issues.into_iter().map(Into::into).collect(),
+            lag_ms,
+            dropped_packets,
+            retransmitted_segments,
         }
     }
 }

@@ -4,14 +4,16 @@ use uuid::Uuid;
 
 use super::{
     claim_session::ClaimSession,
-    relay_messages::{read_claimant, read_list_relays, read_relay_ids, read_report_relays},
+    relay_messages::{
+        WorkerReports, read_claimant, read_list_relays, read_relay_ids, read_report_relays,
+    },
     response_sender::ResponseSender,
     service::StreamService,
 };
 use crate::{
     auth::{CallAuthorization, Caller},
     domain::{Relay, now},
-    error::Result,
+    error::{Error, Result},
     proto::v1 as pb,
     services::{
         fields::{Fields, duration, read_idempotency, timestamp},
@@ -112,6 +114,7 @@ impl StreamService {
     ) -> Result<Response<BoxStream<pb::ClaimRelaysResponse>>> {
         let authorization = CallAuthorization::of(&request)?;
         let closing = Connection::closing_of(&request);
+        let checks_destinations = request.get_ref().checks_destinations;
         let (worker, previous) = read_claimant(request.into_inner(), authorization.caller())?;
         let key = authorization.caller().operator_key()?;
         let (leases, bound) = (&self.relay_leases, authorization.caller().bound_node());
@@ -124,12 +127,15 @@ impl StreamService {
         }
 
         let (sender, stream) = ResponseSender::channel();
+        let dispatch = &self.check_dispatch;
+        let checks = checks_destinations.then(|| dispatch.add(&worker.worker_id, &worker.node_id));
         let session = ClaimSession {
             worker,
             key,
             authorization,
             relay_leases: self.relay_leases.clone(),
             sealer: self.sealer.clone(),
+            checks,
             closing,
         };
         tokio::spawn(session.run(sender));
@@ -142,13 +148,21 @@ impl StreamService {
         request: Request<pb::ReportRelaysRequest>,
     ) -> Result<Response<pb::ReportRelaysResponse>> {
         let caller = Caller::of(&request)?;
-        let (worker_id, reports) = read_report_relays(request.into_inner())?;
+        let WorkerReports {
+            worker_id,
+            reports,
+            checks,
+        } = read_report_relays(request.into_inner())?;
 
         self.relay_leases
             .require_worker_of(&worker_id, caller.bound_node())
             .await?;
         let (now, lease) = (now(), self.relay_leases.times.lease);
         let lost = self.relay_leases.report(&worker_id, reports, now).await?;
+        for (id, results) in checks {
+            let results = serde_json::to_string(&results).map_err(Error::internal)?;
+            self.checks.store_results(id, &worker_id, &results).await?;
+        }
 
         Ok(Response::new(pb::ReportRelaysResponse {
             lost_lease_ids: lost.iter().map(ToString::to_string).collect(),

@@ -5,9 +5,13 @@ use tonic::codegen::BoxStream;
 use super::node_reconciler::NodeReconciler;
 use crate::{
     auth::Sealer,
+    check_dispatch::CheckDispatch,
     database::Database,
     proto::v1 as pb,
-    repositories::{Events, Projects, Publishing, Refusals, RelayLeases, Relays, Streams},
+    repositories::{
+        DestinationChecks, Events, Projects, Publishing, Refusals, RelayLeases, Relays,
+        StreamSamples, Streams,
+    },
     services::{paging::PageTokens, rpc::implement_service},
     watching::WatchHub,
 };
@@ -20,28 +24,37 @@ pub struct StreamService {
     pub(super) refusals: Refusals,
     pub(super) relays: Relays,
     pub(super) relay_leases: RelayLeases,
+    pub(super) samples: StreamSamples,
+    pub(super) check_dispatch: CheckDispatch,
+    pub(super) checks: DestinationChecks,
     pub(super) events: Events,
     pub(super) publishing: Publishing,
     pub(super) node_reconciler: NodeReconciler,
     pub(super) hub: WatchHub,
     pub(super) sealer: Sealer,
     pub(super) page_tokens: PageTokens,
-    pub(super) heartbeat_interval: Duration,
-    pub(super) watch_heartbeat: Duration,
+    pub(super) intervals: MessageIntervals,
+}
+
+/// The intervals at which messages are due.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageIntervals {
+    /// The interval of the reports of media servers.
+    pub heartbeat: Duration,
+    /// The longest interval between two messages of a watch.
+    pub watch: Duration,
 }
 
 impl StreamService {
-    /// The service of a database. The sealer seals play URLs and opens stream keys. Media servers
-    /// have to report at the heartbeat interval. `watch_heartbeat` is the longest interval between
-    /// two messages of a watch.
+    /// The service of a database. The sealer seals play URLs and opens stream keys.
     pub fn new(
         database: Database,
         publishing: Publishing,
         relay_leases: RelayLeases,
+        check_dispatch: CheckDispatch,
         hub: WatchHub,
         sealer: Sealer,
-        heartbeat_interval: Duration,
-        watch_heartbeat: Duration,
+        intervals: MessageIntervals,
     ) -> Self {
         Self {
             projects: Projects::new(database.clone()),
@@ -49,14 +62,16 @@ impl StreamService {
             refusals: Refusals::new(database.clone()),
             relays: Relays::new(database.clone()),
             relay_leases,
+            samples: StreamSamples::new(database.clone()),
+            check_dispatch,
+            checks: DestinationChecks::new(database.clone()),
             events: Events::new(database),
             node_reconciler: NodeReconciler::new(publishing.clone(), sealer.clone()),
             publishing,
             hub,
             page_tokens: PageTokens::new(sealer.clone()),
             sealer,
-            heartbeat_interval,
-            watch_heartbeat,
+            intervals,
         }
     }
 }
@@ -72,6 +87,7 @@ implement_service! {
         rpc sync_node(pb::SyncNodeRequest) -> pb::SyncNodeResponse;
         rpc get_stream(pb::GetStreamRequest) -> pb::GetStreamResponse;
         rpc list_streams(pb::ListStreamsRequest) -> pb::ListStreamsResponse;
+        rpc list_stream_samples(pb::ListStreamSamplesRequest) -> pb::ListStreamSamplesResponse;
         rpc stop_stream(pb::StopStreamRequest) -> pb::StopStreamResponse;
         rpc list_refusals(pb::ListRefusalsRequest) -> pb::ListRefusalsResponse;
         rpc start_relay(pb::StartRelayRequest) -> pb::StartRelayResponse;

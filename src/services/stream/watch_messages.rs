@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use crate::{
     domain::{
-        Change, Invalid, Issue, IssueCode, LiveStream, ProjectId, ProjectIssues, ProjectSnapshot,
-        Relay, Stream, Time,
+        Change, Invalid, Issue, IssueCode, LiveStream, MediaIssueCode, ProjectId, ProjectIssues,
+        ProjectSnapshot, Relay, Stream, Time,
     },
     error::Error,
     proto::v1 as pb,
@@ -223,6 +223,9 @@ fn relay_stats(relay: &Relay) -> pb::RelayStats {
         bytes_sent: relay.bytes_sent,
         bitrate_bps: relay.bitrate_bps,
         last_progress_time: relay.last_progress_time.map(timestamp),
+        lag_ms: relay.delivery.lag_ms,
+        dropped_packets: relay.delivery.dropped_packets,
+        retransmitted_segments: relay.delivery.retransmitted_segments,
     }
 }
 
@@ -257,6 +260,14 @@ impl From<IssueCode> for pb::IssueCode {
             IssueCode::RelayStalled => Self::RelayStalled,
             IssueCode::RelayRetrying => Self::RelayRetrying,
             IssueCode::RelayFailed => Self::RelayFailed,
+            IssueCode::Media(code) => match code {
+                MediaIssueCode::KeyframeIntervalTooLong => Self::KeyframeIntervalTooLong,
+                MediaIssueCode::BitrateOverLimit => Self::BitrateOverLimit,
+                MediaIssueCode::NoAudio => Self::NoAudio,
+                MediaIssueCode::CodecNotAccepted => Self::CodecNotAccepted,
+                MediaIssueCode::DestinationTooSlow => Self::DestinationTooSlow,
+                MediaIssueCode::TimestampJump => Self::TimestampJump,
+            },
         }
     }
 }

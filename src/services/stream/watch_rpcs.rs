@@ -75,7 +75,7 @@ impl StreamService {
             projects: self.projects.clone(),
             streams: self.streams.clone(),
             authorization,
-            heartbeat_interval: self.watch_heartbeat,
+            heartbeat_interval: self.intervals.watch,
             closing,
             sender,
             last_revision: first.map(|(_, after)| *after).unwrap_or_default(),

@@ -1,9 +1,12 @@
 use std::time::Duration;
 
+use tonic::Request;
+
 use crate::{
-    auth::Sealer,
+    auth::{Caller, Sealer},
     database::Database,
-    domain::UrlPolicy,
+    domain::{UrlPolicy, now},
+    error::Result,
     proto::v1 as pb,
     repositories::{Events, Projects, WebhookDeliveries, Webhooks},
     services::{paging::PageTokens, rpc::implement_service},
@@ -27,6 +30,9 @@ pub struct WebhookDependencies {
     pub max_webhooks: u32,
     /// The longest time for a test or a redelivery: shorter than that of a call.
     pub send_timeout: Duration,
+    /// The greatest age of the authentication of a session that changes webhooks; zero means any
+    /// age.
+    pub recent_authentication: Duration,
 }
 
 /// The service for webhooks.
@@ -42,6 +48,7 @@ pub struct WebhookService {
     pub(super) writer: EventWriter,
     pub(super) url_policy: UrlPolicy,
     pub(super) send_timeout: Duration,
+    recent_authentication: Duration,
 }
 
 impl WebhookService {
@@ -54,6 +61,7 @@ impl WebhookService {
             url_policy,
             max_webhooks,
             send_timeout,
+            recent_authentication,
         } = dependencies;
         Self {
             webhooks: Webhooks::new(database.clone(), max_webhooks.into()),
@@ -66,7 +74,13 @@ impl WebhookService {
             writer: event_writer(),
             url_policy,
             send_timeout,
+            recent_authentication,
         }
+    }
+
+    /// `ReauthenticationRequired` if the authentication of the caller's session is too old.
+    pub(super) fn require_recent_authentication<T>(&self, request: &Request<T>) -> Result<()> {
+        Caller::of(request)?.require_recent_authentication(self.recent_authentication, now())
     }
 }
 

@@ -23,6 +23,7 @@ impl WebhookService {
         request: Request<pb::CreateWebhookRequest>,
     ) -> Result<Response<pb::CreateWebhookResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "CreateWebhook")?;
+        self.require_recent_authentication(&request)?;
         let message = request.into_inner();
         let new = read_create_webhook(message, tenant.user, &self.sealer, &self.url_policy)?;
         if tenant.restricted_to.is_some() && new.webhook.project_id.is_none() {
@@ -91,6 +92,7 @@ impl WebhookService {
         request: Request<pb::UpdateWebhookRequest>,
     ) -> Result<Response<pb::UpdateWebhookResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "UpdateWebhook")?;
+        self.require_recent_authentication(&request)?;
         let message = request.into_inner();
         let (id, update, options) =
             read_update_webhook(message, tenant.user, &self.sealer, &self.url_policy)?;
@@ -110,6 +112,7 @@ impl WebhookService {
         request: Request<pb::DeleteWebhookRequest>,
     ) -> Result<Response<pb::DeleteWebhookResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "DeleteWebhook")?;
+        self.require_recent_authentication(&request)?;
         let message = request.into_inner();
         let (id, options) = read_delete_webhook(message, tenant.user, &self.sealer)?;
 
@@ -126,6 +129,7 @@ impl WebhookService {
         request: Request<pb::RotateWebhookSecretRequest>,
     ) -> Result<Response<pb::RotateWebhookSecretResponse>> {
         let (tenant, audit) = tenant_and_audit(&request, "RotateWebhookSecret")?;
+        self.require_recent_authentication(&request)?;
         let message = request.into_inner();
         let (id, secret, new) = read_rotate_webhook_secret(message, tenant.user, &self.sealer)?;
 

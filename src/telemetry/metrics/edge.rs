@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use tonic::Code;
 
 use super::{
     calls::CODES,
-    registry::{counter, counters, gauge, gauges, metrics, seconds_by},
+    registry::{counter, counters, fraction, gauge, gauges, metrics, seconds_by},
 };
 
 /// Histogram bounds for the duration of a hook or a call, in seconds. Media servers wait for
@@ -70,6 +70,18 @@ metrics! {
         relay_bytes: IntCounter = counter(
             "sluice_edge_relay_bytes_total",
             "Bytes that destinations have received.",
+        );
+        relay_lag: Gauge = fraction(
+            "sluice_edge_relay_lag_seconds",
+            "Media that waits to be sent, of the relay with the most.",
+        );
+        relay_dropped_packets: IntCounter = counter(
+            "sluice_edge_relay_dropped_packets_total",
+            "Packets of media dropped because a destination was too slow.",
+        );
+        relay_retransmitted_segments: IntCounter = counter(
+            "sluice_edge_relay_retransmitted_segments_total",
+            "TCP segments that were sent to destinations again.",
         );
         relay_failures: IntCounterVec = counters(
             "sluice_edge_relay_failures_total",

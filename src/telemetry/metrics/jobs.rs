@@ -6,10 +6,11 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::registry::{counters_with, fractions, metrics, seconds_by};
 
 /// The periodic jobs; the mailer runs only if mail is on.
-const JOB_NAMES: [&str; 10] = [
+const JOB_NAMES: [&str; 11] = [
     "account_deletion",
     "event_pruning",
     "mailer",
+    "media_health",
     "purge",
     "purge_deleted",
     "reaper",

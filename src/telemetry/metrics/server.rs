@@ -22,6 +22,11 @@ metrics! {
             gauges("sluice_streams", "Streams that have not ended, by state.", &["state"]);
         relays: IntGaugeVec =
             gauges("sluice_relays", "Relays of streams that have not ended, by state.", &["state"]);
+        issues: IntGaugeVec = gauges(
+            "sluice_media_issues",
+            "Issues of the media of streams and relays that are raised, by code.",
+            &["code"],
+        );
         workers: IntGauge = gauge("sluice_relay_workers", "Workers with leases of relays.");
         leases: IntGauge = gauge("sluice_relay_leases", "Leases of relays that have not expired.");
         suspended_users: IntGauge =

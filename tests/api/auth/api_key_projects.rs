@@ -74,6 +74,7 @@ async fn call_each_rpc(
         ("/sluice.v1.ProjectService/DeleteDestination", destination),
         ("/sluice.v1.StreamService/ListStreams", project),
         ("/sluice.v1.StreamService/GetStream", stream),
+        ("/sluice.v1.StreamService/ListStreamSamples", stream),
         ("/sluice.v1.StreamService/StopStream", stream),
         ("/sluice.v1.ProjectService/DeleteProject", project),
     ];

@@ -31,6 +31,7 @@ pub async fn sign_in(
     let request = pb::SignInRequest {
         email: email.to_owned(),
         password: password.to_owned(),
+        ..Default::default()
     };
     Client::anonymous(channel).auth.sign_in(request).await
 }

@@ -72,6 +72,7 @@ pub async fn sign_in_with_id_token(channel: &Channel, id_token: &str, nonce: &st
         provider: "acme".to_owned(),
         id_token: id_token.to_owned(),
         nonce: nonce.to_owned(),
+        ..Default::default()
     };
     Client::anonymous(channel)
         .auth

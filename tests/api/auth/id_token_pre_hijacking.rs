@@ -197,6 +197,7 @@ async fn a_session_is_created_only_while_its_identity_is_linked_to_the_account(
             refresh_counter: 1,
             origin: RequestOrigin::default(),
             create_time: now(),
+            auth_time: now(),
             last_used_time: now(),
             expire_time: now(),
         };
@@ -204,7 +205,7 @@ async fn a_session_is_created_only_while_its_identity_is_linked_to_the_account(
             AuditContext::for_user("SignInWithIdToken", Some(user_id), RequestOrigin::default());
         let credential = VerifiedCredential::Identity(&identity);
         sessions
-            .create(&session, credential, b"address", &act)
+            .create(&session, credential, None, b"address", &act)
             .await
     };
 

@@ -17,6 +17,7 @@ async fn sign_in(
     let mut request = Request::new(pb::SignInRequest {
         email: email.to_owned(),
         password: password.to_owned(),
+        ..Default::default()
     });
     let address = address.parse().unwrap();
     request.metadata_mut().insert("x-forwarded-for", address);

@@ -69,6 +69,7 @@ async fn the_same_subject_of_two_issuers_is_two_users(#[values(Sqlite, Postgres)
         provider: "other".to_owned(),
         id_token,
         nonce: String::new(),
+        ..Default::default()
     };
 
     let ada = key.sign(&acme.claims_with_email("1", "ada@example.com"));
@@ -128,6 +129,7 @@ async fn every_invalid_field_is_named() {
             provider: provider.to_owned(),
             id_token: id_token.to_owned(),
             nonce: String::new(),
+            ..Default::default()
         };
         let mut auth = fixture.server.anonymous().auth;
         let refusal = refused(auth.sign_in_with_id_token(request).await);

@@ -68,6 +68,27 @@ async fn a_destination_is_created_listed_changed_and_deleted(
 }
 
 #[tokio::test]
+async fn a_check_of_a_destination_needs_an_edge() {
+    let server = TestServer::start(Sqlite).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    user.project().await;
+    let create = [
+        "destination",
+        "create",
+        "Show",
+        "--platform",
+        "youtube",
+        "--name",
+        "My channel",
+        "--stream-key-stdin",
+    ];
+    cli.run_with_input(&create, KEY).await;
+
+    let check = ["destination", "check", "My channel", "--project", "Show"];
+    failed(&cli.run(&check).await, 5, &["no edge is connected"]);
+}
+
+#[tokio::test]
 async fn a_stream_key_can_come_from_a_file() {
     let server = TestServer::start(Sqlite).await;
     let (cli, user) = Cli::signed_in(&server).await;

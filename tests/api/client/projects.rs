@@ -31,6 +31,8 @@ async fn a_project_is_created_listed_changed_and_deleted(
         "Your show",
         "--on-conflict",
         "takeover",
+        "--on-outage",
+        "hold",
         "--disabled",
         "true",
     ];
@@ -40,6 +42,7 @@ async fn a_project_is_created_listed_changed_and_deleted(
     assert_eq!(changed["project"]["disabled"], true);
     let policy = &changed["project"]["publishConflictPolicy"];
     assert_eq!(policy, "PUBLISH_CONFLICT_POLICY_TAKEOVER");
+    assert_eq!(changed["project"]["outagePolicy"], "OUTAGE_POLICY_HOLD");
 
     cli.output(&["project", "delete", "Your show"]).await;
     let list = cli.json(&["project", "list"]).await;

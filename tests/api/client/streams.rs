@@ -1,7 +1,10 @@
 use rstest::rstest;
 
 use super::fixture::{Cli, failed};
-use crate::harness::{Engine, Postgres, Sqlite, TestServer};
+use crate::{
+    harness::{Engine, Postgres, Sqlite, TestServer},
+    stream::list_stream_samples::add_samples,
+};
 
 #[rstest]
 #[tokio::test]
@@ -52,6 +55,23 @@ async fn the_owner_sees_and_stops_a_stream_and_its_relays(
     assert!(ended.contains("STOPPED_BY_OWNER"), "{ended}");
     let output = cli.run(&["stream", "get", "--project", "Show"]).await;
     failed(&output, 4, &["has no live stream"]);
+}
+
+#[tokio::test]
+async fn samples_tell_how_the_media_of_a_stream_was() {
+    let server = TestServer::start(Sqlite).await;
+    let (cli, user) = Cli::signed_in(&server).await;
+    let (_, key) = user.project().await;
+    let stream = server.media_server().await.live(&key, "c1").await;
+    add_samples(&server, &stream.id, &["2020-01-01T00:00:00+00:00"]).await;
+
+    let samples = cli
+        .output(&["stream", "samples", "--project", "Show"])
+        .await;
+
+    for text in ["2020-01-01", "h264 1280x720 30 fps", "every 2s", "aac"] {
+        assert!(samples.contains(text), "{samples}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use sluice::proto::v1 as pb;
-use tokio::time::interval;
+use tokio::{process::Command, time::interval};
 use tonic::transport::Channel;
 
 use crate::{
@@ -32,8 +32,20 @@ impl SkewedReplica {
         seconds_ahead: i64,
         settings: &[(&str, &str)],
     ) -> Self {
+        let command = Process::command(&["serve"], &[]);
+        Self::start_by(command, database, seconds_ahead, settings).await
+    }
+
+    /// The same, with a server that this command starts.
+    pub async fn start_by(
+        mut command: Command,
+        database: &TestDatabase,
+        seconds_ahead: i64,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let clock = SkewedClock::ahead_by(seconds_ahead);
-        let process = Process::serve_with_clock(database, &clock, settings);
+        clock.apply_to(&mut command);
+        let process = Process::spawn(command, database, settings);
         let channel = process.answering_channel().await;
         Self {
             process,

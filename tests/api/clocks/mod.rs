@@ -1,5 +1,6 @@
 //! Replicas whose clocks differ from the database's.
 
+mod delayed_replica;
 mod fixture;
 mod random_order;
 mod skewed_replicas;

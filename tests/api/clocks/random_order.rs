@@ -1,6 +1,7 @@
 //! Rotations, revocations and expiries in random order over two replicas whose clocks are
-//! wrong in opposite directions. Other transactions delay theirs, and a proxy delays each message
-//! to and from the database.
+//! wrong in opposite directions. Other transactions delay theirs, a proxy delays each message
+//! to and from the database, and the replicas delay their calls and their periodic work, such as
+//! the reading of revocations, at each await ([`AwaitDelays`](crate::harness::AwaitDelays)).
 //!
 //! A failure prints its seed: `SLUICE_TEST_SEED` repeats its plans and delays.
 
@@ -29,7 +30,10 @@ use tokio::{
 use tonic::{Code, Status, transport::Channel};
 use uuid::Uuid;
 
-use super::fixture::{HOUR, SkewedReplica};
+use super::{
+    delayed_replica,
+    fixture::{HOUR, SkewedReplica},
+};
 use crate::{
     auth::calls::{expiring_api_key_request, new_api_key},
     harness::{
@@ -139,8 +143,11 @@ async fn no_replaced_key_is_accepted_after_its_end_and_no_ended_token_five_secon
     let database = TestDatabase::create(Postgres).await;
     let (database, proxy) = Proxy::to_database(database).await;
     let server = TestServer::start_on(database, &flags).await;
-    let ahead = SkewedReplica::start(&server.database, HOUR, &SETTINGS).await;
-    let behind = SkewedReplica::start(&server.database, -HOUR, &SETTINGS).await;
+    let replica = |seconds_ahead| {
+        let command = delayed_replica::command(seed);
+        SkewedReplica::start_by(command, &server.database, seconds_ahead, &SETTINGS)
+    };
+    let (ahead, behind) = tokio::join!(replica(HOUR), replica(-HOUR));
     let channels = [ahead.channel.clone(), behind.channel.clone()];
     let token = server.operator_token(&[Scope::StreamsPublish]).await;
     let delays = Delays::start(&server).await;
@@ -326,6 +333,7 @@ impl Actor {
         let request = pb::SignInRequest {
             email: self.user.email.clone(),
             password: self.user.password.to_owned(),
+            ..Default::default()
         };
         let auth = Client::anonymous(&self.channels[1 - step.replica]).auth;
         let sign_in = || {

@@ -10,17 +10,22 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 23] = [
+const IDEMPOTENT: [&str; 28] = [
     "BeginPublish",
     "ChangePassword",
     "ClaimRelays",
+    "ConfirmSecondFactor",
+    "CreateSecondFactor",
     "DeleteMe",
+    "DeleteSecondFactor",
     "EndPublish",
     "ExchangeApiKey",
     "HeartbeatPublish",
+    "Reauthenticate",
     // With the same `webhook-id`, by which an endpoint knows it.
     "RedeliverWebhook",
     "RefreshTokens",
+    "RegenerateRecoveryCodes",
     "ReportRelays",
     "RequestEmailVerification",
     "RequestPasswordReset",
@@ -124,7 +129,7 @@ fn every_update_and_deletion_of_a_resource_with_an_etag_takes_the_etag() {
 fn every_rpc_that_changes_something_has_a_request_id_unless_it_is_idempotent() {
     let mut idempotent = Vec::new();
     for (name, request) in rpcs() {
-        let reads = ["Get", "List", "Watch"];
+        let reads = ["Check", "Get", "List", "Watch"];
         let is_read = reads.iter().any(|verb| name.starts_with(verb));
         if !is_read && !has_field(&request, "request_id") {
             idempotent.push(name);
@@ -144,7 +149,8 @@ fn one_word_is_used_for_one_thing() {
                 let is_bound = ["_after", "_before"]
                     .iter()
                     .any(|end| field.name().ends_with(end));
-                let is_start = path == ".sluice.v1.Issue.since";
+                let starts = [".sluice.v1.Issue.since", ".sluice.v1.MediaIssue.since"];
+                let is_start = starts.contains(&&*path);
                 let is_time = field.name().ends_with("_time");
                 assert!(is_bound || is_start || is_time, "{path}");
             }

@@ -65,6 +65,8 @@ const TESTS: [(&str, &[&str]); 26] = [
         "the database's disk is full",
         &[
             "database::full_disk::on_a_full_disk_writes_are_refused_and_reads_work_until_there_is_space_again",
+            "database::full_disk_postgres::on_a_full_disk_of_postgres_writes_are_refused_and_reads_work_until_there_is_space_again",
+            "database::full_disk_postgres::a_log_of_postgres_that_cannot_grow_makes_calls_unavailable_and_loses_no_write",
             "database::transaction_errors::postgres_errors_are_mapped_to_status_codes",
             "database::group_commit::a_failed_commit_fails_every_write_that_shares_it",
         ],

@@ -26,6 +26,7 @@ pub enum Resource {
     Stream,
     Session,
     ApiKey,
+    SecondFactor,
     Webhook,
     WebhookDelivery,
 }
@@ -86,6 +87,11 @@ pub fn id_fields() -> Vec<IdField> {
         "AuthService/RevokeApiKey api_key_id": Kind::Owned(Resource::ApiKey), id =>
             pb::RevokeApiKeyRequest { api_key_id: id, ..Default::default() };
         "AuthService/RevokeApiKey request_id": Kind::RequestId, id => pb::RevokeApiKeyRequest { api_key_id: UNKNOWN.to_owned(), request_id: id };
+        // A code is needed too, which is of one of the user's authenticators.
+        "AuthService/ConfirmSecondFactor second_factor_id": Kind::OwnedWithAnother(Resource::SecondFactor), id =>
+            pb::ConfirmSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned() };
+        "AuthService/DeleteSecondFactor second_factor_id": Kind::OwnedWithAnother(Resource::SecondFactor), id =>
+            pb::DeleteSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned() };
         "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
         "ProjectService/GetProject project_id": PROJECT, id =>
             pb::GetProjectRequest { project_id: id, ..Default::default() };
@@ -134,6 +140,8 @@ pub fn id_fields() -> Vec<IdField> {
             request_id: id,
             ..Default::default()
         };
+        "ProjectService/CheckDestination destination_id": DESTINATION, id =>
+            pb::CheckDestinationRequest { destination_id: id };
         "ProjectService/DeleteDestination destination_id": DESTINATION, id =>
             pb::DeleteDestinationRequest { destination_id: id, ..Default::default() };
         "ProjectService/DeleteDestination request_id": Kind::RequestId, id => pb::DeleteDestinationRequest {
@@ -174,6 +182,8 @@ pub fn id_fields() -> Vec<IdField> {
             pb::ListStreamsRequest { project_id: id, ..Default::default() };
         "StreamService/ListRefusals project_id": PROJECT, id =>
             pb::ListRefusalsRequest { project_id: id, ..Default::default() };
+        "StreamService/ListStreamSamples stream_id": STREAM, id =>
+            pb::ListStreamSamplesRequest { stream_id: id, ..Default::default() };
         "StreamService/StopStream stream_id": STREAM, id => pb::StopStreamRequest {
             stream_id: id,
             hold: Some(prost_types::Duration { seconds: 60, nanos: 0 }), ..Default::default() };
@@ -215,11 +225,21 @@ pub fn id_fields() -> Vec<IdField> {
         "StreamService/ClaimRelays previous_worker_id": Kind::Machine, id =>
             pb::ClaimRelaysRequest { previous_worker_id: id, ..claim() };
         "StreamService/ReportRelays worker_id": Kind::Machine, id =>
-            pb::ReportRelaysRequest { worker_id: id, reports: Vec::new() };
+            pb::ReportRelaysRequest { worker_id: id, reports: Vec::new(), ..Default::default() };
         "StreamService/ReportRelays reports.lease_id": Kind::Machine, id => pb::ReportRelaysRequest {
             worker_id: "w1".to_owned(),
             reports: vec![pb::RelayReport { lease_id: id, ..Default::default() }],
+            ..Default::default()
         };
+        "StreamService/ReportRelays destination_checks.check_id": Kind::Machine, id =>
+            pb::ReportRelaysRequest {
+                worker_id: "w1".to_owned(),
+                destination_checks: vec![pb::DestinationCheckReport {
+                    check_id: id,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
         "OperatorService/CreateOperatorKey node_id": Kind::Machine, id =>
             pb::CreateOperatorKeyRequest { node_id: id, ..create_operator_key() };
         "OperatorService/CreateOperatorKey request_id": Kind::RequestId, id =>

@@ -100,8 +100,13 @@ async fn every_filter_selects_its_rows_in_the_order_of_the_list(
 
 /// A row is after or before a time.
 async fn assert_bounds_divide(rows: &Rows, list: &List, total: usize) {
-    let bounds = ["created_after", "created_before"];
-    let bounds = bounds.map(|field| list.filters.iter().find(|filter| filter.field == field));
+    let bounds = ["_after", "_before"];
+    let find = |end: &str| {
+        list.filters
+            .iter()
+            .find(|filter| filter.field.ends_with(end))
+    };
+    let bounds = bounds.map(find);
     let [Some(after), Some(before)] = bounds else {
         return;
     };

@@ -12,10 +12,22 @@ use super::{
     raw_rpc::{bearer, call},
 };
 use crate::{
-    auth::calls,
+    auth::{calls, second_factor_calls},
     harness::{Client, Engine, MediaServer, TestServer, User, exchange},
     relay::fixture::{Worker, broadcasting_report},
+    stream::list_stream_samples::add_samples,
     webhooks::fixture::{create_quiet, plant_delivery},
+};
+
+/// The times of a stream's samples, and one between them.
+const SAMPLE_TIMES: [&str; 3] = [
+    "2100-01-01T00:00:00+00:00",
+    "2100-01-01T00:00:10+00:00",
+    "2100-01-01T00:00:20+00:00",
+];
+const MIDDLE_OF_SAMPLES: Timestamp = Timestamp {
+    seconds: 4_102_444_805,
+    nanos: 0,
 };
 
 /// A list RPC, with its filters.
@@ -119,6 +131,8 @@ impl Rows {
         let first = Round::create(&server, &owner, "n1").await;
         let middle = now();
         calls::new_session(&server, &owner).await;
+        let (_, codes) = second_factor_calls::enrol(&owner).await;
+        second_factor_calls::enrol_another(&owner, &codes[0]).await;
         let other = server.user().await;
         let second = Round::create(&server, &owner, "n2").await;
         Round::create(&server, &other, "n3").await;
@@ -150,6 +164,7 @@ impl Rows {
             middle,
         };
         rows.add_later_rows(&first).await;
+        add_samples(&rows.server, &rows.stream, &SAMPLE_TIMES).await;
         rows
     }
 
@@ -202,6 +217,7 @@ impl Rows {
             [0, 253_402_300_799].map(|seconds| Some(Timestamp { seconds, nanos: 0 }));
         let project = &self.project;
         let both = [project.clone(), self.other_project.clone()];
+        let between_samples = Some(MIDDLE_OF_SAMPLES);
         let user_ids = [&self.owner, &self.other].map(|user| user.user.id.clone());
         let [n1, n2] = ["n1", "n2"].map(str::to_owned);
         let same = |one: &String| one.clone();
@@ -219,6 +235,7 @@ impl Rows {
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];
             },
+            list! { "AuthService/ListSecondFactors" ListSecondFactorsRequest {}; },
             list! { "ProjectService/ListProjects" ListProjectsRequest {};
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];
@@ -246,6 +263,12 @@ impl Rows {
             list! { "StreamService/ListRelays" ListRelaysRequest { stream_id: self.stream };
                 stream_id Replaces same => [&self.other_stream];
                 state Divides Some => [1, 2, 3, 4, 5, 6, 7];
+            },
+            list! { "StreamService/ListStreamSamples"
+                ListStreamSamplesRequest { stream_id: self.stream };
+                stream_id Replaces same => [&self.other_stream];
+                sampled_after Selects time => [between_samples];
+                sampled_before Selects time => [between_samples];
             },
             list! { "OperatorService/ListOperatorKeys" ListOperatorKeysRequest {};
                 state Divides i32::from => [1, 2, 3];

@@ -12,8 +12,9 @@ use super::{
     raw_rpc::{ObservableError, bearer, call},
 };
 use crate::{
-    auth::calls,
+    auth::{calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User},
+    stream::list_stream_samples::add_samples,
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
@@ -70,17 +71,19 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 11] {
+fn lists() -> [List; 13] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
         "AuthService/ListAuditEvents" ListAuditEventsRequest {};
+        "AuthService/ListSecondFactors" ListSecondFactorsRequest {};
         "ProjectService/ListProjects" ListProjectsRequest {};
         "ProjectService/ListDestinations" ListDestinationsRequest { project_id: Ids::project };
         "ProjectService/ListPlatforms" ListPlatformsRequest {};
         "StreamService/ListStreams" ListStreamsRequest { project_id: Ids::project };
         "StreamService/ListRefusals" ListRefusalsRequest { project_id: Ids::project };
         "StreamService/ListRelays" ListRelaysRequest { stream_id: Ids::stream };
+        "StreamService/ListStreamSamples" ListStreamSamplesRequest { stream_id: Ids::stream };
         "WebhookService/ListWebhooks" ListWebhooksRequest {};
         "WebhookService/ListWebhookDeliveries"
             ListWebhookDeliveriesRequest { webhook_id: Ids::webhook };
@@ -116,6 +119,14 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
         calls::new_api_key(&user, calls::api_key_request(&["projects:read"])).await;
     }
     calls::new_session(server, &user).await;
+    add_samples(
+        server,
+        &stream_id,
+        &["2100-01-01T00:00:00+00:00", "2100-01-01T00:00:10+00:00"],
+    )
+    .await;
+    let (_, codes) = second_factor_calls::enrol(&user).await;
+    second_factor_calls::enrol_another(&user, &codes[0]).await;
     let project_id = project.id;
     create_quiet(&user, &project_id, true).await;
     let webhook_id = create_quiet(&user, &project_id, true).await.id;

@@ -90,6 +90,7 @@ async fn a_user_and_each_of_their_api_keys_have_separate_limits() {
     let sign_in = pb::SignInRequest {
         email: user.email.clone(),
         password: user.password.to_owned(),
+        ..Default::default()
     };
     let answer = server.anonymous().auth.sign_in(sign_in).await.unwrap();
     let token = answer.into_inner().tokens.unwrap().access_token;
@@ -257,6 +258,7 @@ async fn a_rate_limited_call_is_not_executed(#[values(Sqlite, Postgres)] engine:
         let request = pb::SignInRequest {
             email: format!("{}@example.com", Uuid::now_v7()),
             password: "wrong".to_owned(),
+            ..Default::default()
         };
         server.anonymous().auth.sign_in(request).await
     })

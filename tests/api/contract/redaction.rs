@@ -85,7 +85,10 @@ impl Contract {
 #[test]
 fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
     let printers = printers! {
-        BeginPublishRequest ChangePasswordRequest ChangePasswordResponse CreateApiKeyResponse
+        BeginPublishRequest ChangePasswordRequest ChangePasswordResponse ConfirmSecondFactorRequest
+        ConfirmSecondFactorResponse CreateApiKeyResponse CreateSecondFactorRequest
+        CreateSecondFactorResponse DeleteSecondFactorRequest ReauthenticateRequest ReauthenticateResponse RegenerateRecoveryCodesRequest
+        RegenerateRecoveryCodesResponse
         CreateDestinationRequest CreateOperatorKeyResponse CreateProjectResponse CreateWebhookResponse DeleteMeRequest ExchangeApiKeyRequest
         ExchangeApiKeyResponse RefreshTokensRequest RefreshTokensResponse ResetPasswordRequest
         ClaimRelaysResponse NodeConnection RelayAssignment RevealStreamKeyResponse
@@ -137,6 +140,9 @@ fn every_field_whose_name_is_that_of_a_secret_is_marked() {
                 "stream_key",
                 "passphrase",
                 "nonce",
+                "second_factor_code",
+                "recovery_codes",
+                "otpauth",
             ];
             let is_text = field.r#type() == Type::String;
             let sounds_secret = words.iter().any(|word| field.name().contains(word))

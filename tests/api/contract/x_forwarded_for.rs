@@ -16,6 +16,7 @@ async fn sign_in(
     let mut request = Request::new(pb::SignInRequest {
         email: user.email.clone(),
         password: password.to_owned(),
+        ..Default::default()
     });
     let header = forwarded_for.parse().unwrap();
     request.metadata_mut().insert("x-forwarded-for", header);

@@ -53,7 +53,7 @@ async fn writes_continue_on_a_promoted_standby_and_no_acknowledged_one_is_lost()
     let server = TestServer::start_on(database, &SETTINGS).await;
     let ada = server.user().await;
     let calls = Workload::start(&server).await;
-    sleep(Duration::from_secs(1)).await;
+    calls.writes().await;
 
     primary.kill();
     sleep(Duration::from_millis(500)).await;
@@ -77,17 +77,15 @@ async fn writes_continue_on_a_promoted_standby_and_no_acknowledged_one_is_lost()
     })
     .await;
     sleep(max_recovery.saturating_sub(promoted.elapsed())).await;
-    sleep(Duration::from_millis(500)).await;
+    calls.writes().await;
 
-    let (mut projects, mut made) = (0, 0);
+    let mut projects = 0;
     for record in calls.stop().await {
         let mut failures = record.failures.iter();
         let late = failures.find(|(time, _)| *time > promoted + max_recovery);
         assert!(late.is_none(), "{late:?}");
-        made += record.created_count();
         projects += record.verify_writes().await;
     }
-    assert!(made > 20, "{made}");
     assert_eq!(count_projects(&standby).await, projects);
     server.stop().await;
 }
@@ -179,7 +177,7 @@ async fn no_connection_stays_on_a_server_that_became_read_only() {
     let parameters = "&target_session_attrs=read-write";
     let database = PostgresServer::database_of(&[&postgres], parameters);
     let server =
-        TestServer::start_on(database, &["--db-acquire-timeout=200ms", "--db-timeout=2s"]).await;
+        TestServer::start_on(database, &["--db-acquire-timeout=2s", "--db-timeout=2s"]).await;
     let ada = server.user().await;
     let mut auth = ada.client.auth.clone();
     let request = pb::UpdateMeRequest {

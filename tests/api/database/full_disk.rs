@@ -6,7 +6,7 @@ use crate::harness::{Client, FullDisk, Process, Sqlite, TestDatabase, eventually
 #[tokio::test]
 async fn on_a_full_disk_writes_are_refused_and_reads_work_until_there_is_space_again() {
     let database = TestDatabase::create(Sqlite).await;
-    let disk = FullDisk::new().await;
+    let disk = FullDisk::for_sqlite().await;
     let program = Process::serve_on_disk(&database, &disk, &[]);
     let channel = program.channel().await;
     let request = pb::SignUpRequest {

@@ -81,6 +81,7 @@ async fn a_kill_during_two_hundred_concurrent_writes_loses_no_acknowledged_write
         let request = pb::SignInRequest {
             email: "ada@example.com".to_owned(),
             password: "correct horse battery staple".to_owned(),
+            ..Default::default()
         };
         let tokens = server.anonymous().auth.sign_in(request).await.unwrap();
         let tokens = tokens.into_inner().tokens.unwrap();

@@ -110,8 +110,23 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
+        "22_add_outage_policies.sql",
+        "6f0c0b3fe0442270c627e8d61480d3f7a0829facf011a4fd8e6d2dd10ceac46c",
+    ),
+    (
+        "postgres",
+        "23_record_media_health.sql",
+        "f109b54dde82facd9f8fbfdf4f4d02206aff4f65f25361f9c063442fd2037951",
+    ),
+    (
+        "postgres",
         "25_add_output_options.sql",
         "77f9691d062156fb980c69b75445b36d302c4c0742e77b829d5c7c264ac3b550",
+    ),
+    (
+        "postgres",
+        "29_strengthen_sign_in.sql",
+        "5aaa730eec9d66acfcd51939ca6fcb3dad70a6192ef7a499ba3fbc7afa3b9eb0",
     ),
     (
         "sqlite",
@@ -215,6 +230,16 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "sqlite",
+        "22_add_outage_policies.sql",
+        "c8becc5237b7051e80c3488aead98ec5700f7ff08e86ec6e894fb1d6bd1855fe",
+    ),
+    (
+        "sqlite",
+        "23_record_media_health.sql",
+        "e3af123fcc6a01463eb6f7463a39af2a6e14dc9cb2f80267b732b731fd3f3794",
+    ),
+    (
+        "sqlite",
         "25_add_output_options.sql",
         "02be237e8bc1693ed9fc4ef914c567cee6d25f20ec64268abdcd5bd16c325f29",
     ),
@@ -227,6 +252,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "28_create_webhooks.sql",
         "50af87aa610353e757e9039199b0b655bc5d804fe8ada71581bd140dc2e4d343",
+    ),
+    (
+        "sqlite",
+        "29_strengthen_sign_in.sql",
+        "52b69af1ebd5203d4a2d6898e80bb88a00fe5c8702f67057213942054807616b",
     ),
 ];
 

@@ -5,6 +5,7 @@ mod cancelled_calls;
 mod connect_failures;
 mod failover;
 mod full_disk;
+mod full_disk_postgres;
 mod group_commit;
 mod interrupted_statements;
 mod lost_commit_answer;

@@ -28,7 +28,7 @@ async fn assert_survives(
 ) {
     let server = TestServer::start_on(database, &SETTINGS).await;
     let calls = Workload::start(&server).await;
-    sleep(Duration::from_millis(500)).await;
+    calls.writes().await;
 
     fault(postgres).await;
     let over = Instant::now();
@@ -37,17 +37,14 @@ async fn assert_survives(
     let usable = Instant::now();
     sleep((over + RECOVERY).saturating_duration_since(usable)).await;
     let recovered = Instant::now();
-    sleep(Duration::from_millis(500)).await;
+    calls.writes().await;
 
     let mut projects = 0;
-    let mut made = 0;
     for record in calls.stop().await {
         let late = record.failures.iter().find(|(time, _)| *time > recovered);
         assert!(late.is_none(), "{late:?}");
-        made += record.created_count();
         projects += record.verify_writes().await;
     }
-    assert!(made > 20, "{made}");
     let mut connection = postgres.connection().await;
     let count = sqlx::query_scalar::<_, i64>("select count(*) from projects");
     let count = count.fetch_one(&mut connection).await.unwrap();

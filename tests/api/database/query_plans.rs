@@ -55,6 +55,14 @@ const GROWTH: &str = "
     select s.id, d.id, d.project_id, true, 'idle', 0, d.create_time, 0, 0, d.create_time
     from destinations d join streams s on s.project_id = d.project_id and s.end_time is null
     where d.name = 'Grown';
+    insert into stream_samples (stream_id, sample_time, bytes_received, bitrate_bps, width, height,
+                                fps, video_codec, audio_codec)
+    select s.id, s.create_time, 1, 1, 1, 1, 1, '', ''
+    from streams s;
+    insert into destination_checks (id, user_id, node_id, server_url, create_time, expire_time,
+                                    worker_id)
+    select ID, p.owner_id, '', '', p.create_time, p.create_time, 'w1'
+    from projects p;
     insert into events (project_id, revision, create_time, change)
     select p.id, 1000000 + i, p.create_time, '\"project_deleted\"'
     from projects p cross join PROJECTS;
@@ -73,21 +81,23 @@ const GROWTH: &str = "
 const PARAMETER_TYPES: [&str; 5] = ["uuid", "text", "boolean", "bigint", "timestamptz"];
 
 /// The tables that `GROWTH` fills. All of a table may be read that has only a few rows.
-const GROWN: [&str; 9] = [
+const GROWN: [&str; 11] = [
     "audit_events",
+    "destination_checks",
     "destinations",
     "events",
     "projects",
     "publishes",
     "relays",
     "sessions",
+    "stream_samples",
     "streams",
     "users",
 ];
 
 /// Statements that may read a whole table or index, by a part of their text, each with
 /// the reason.
-const ALLOWED: [(&str, &str); 5] = [
+const ALLOWED: [(&str, &str); 6] = [
     (
         "from outbox where create_time",
         "it has the messages that wait",
@@ -102,6 +112,10 @@ const ALLOWED: [(&str, &str); 5] = [
         "PostgreSQL expects 200 streams of the few thousand here, and reads them in order",
     ),
     ("as project_name", "an index has the live streams only"),
+    (
+        "insert into stream_samples",
+        "an index has the live streams only",
+    ),
 ];
 
 /// The statements that the program runs while every RPC is called.

@@ -1,4 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use sluice::proto::v1 as pb;
 use tokio::{
@@ -9,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, transport::Endpoint};
 use uuid::Uuid;
 
-use crate::harness::{Client, TestServer, until_available};
+use crate::harness::{Client, TestServer, eventually, until_available};
 
 /// Number of clients.
 const CLIENTS: usize = 32;
@@ -22,6 +28,8 @@ const LIMIT: Duration = Duration::from_secs(40);
 pub struct Workload {
     stop: CancellationToken,
     clients: JoinSet<ClientRecord>,
+    /// The number of writes that were acknowledged to all clients.
+    acknowledged: Arc<AtomicUsize>,
 }
 
 /// The results of the calls of one client.
@@ -41,15 +49,30 @@ impl Workload {
     pub async fn start(server: &TestServer) -> Self {
         let stop = CancellationToken::new();
         let mut clients = JoinSet::new();
+        let acknowledged = Arc::<AtomicUsize>::default();
         let user = server.user().await;
         let token = Arc::new(user.tokens.access_token);
         for _ in 0..CLIENTS {
             let address = format!("http://{}", server.address);
             let own = Endpoint::from_shared(address).unwrap().connect_lazy();
             let client = Client::with_token(&own, &token);
-            clients.spawn(run(client, stop.clone()));
+            clients.spawn(run(client, stop.clone(), Arc::clone(&acknowledged)));
         }
-        Self { stop, clients }
+        Self {
+            stop,
+            clients,
+            acknowledged,
+        }
+    }
+
+    /// Waits until as many more writes are acknowledged as there are clients.
+    pub async fn writes(&self) {
+        let before = self.acknowledged.load(Ordering::Relaxed);
+        eventually("writes are acknowledged", async || {
+            let count = self.acknowledged.load(Ordering::Relaxed) - before;
+            (count >= CLIENTS).then_some(())
+        })
+        .await;
     }
 
     /// Stops the clients; checks that calls failed only with the allowed codes.
@@ -71,11 +94,6 @@ impl Workload {
 }
 
 impl ClientRecord {
-    /// Number of acknowledged creates.
-    pub fn created_count(&self) -> usize {
-        self.created.len()
-    }
-
     /// Checks that acknowledged creates exist, and that repeating any create applies it once.
     /// Returns the expected number of projects.
     pub async fn verify_writes(self) -> usize {
@@ -104,7 +122,11 @@ async fn create(client: &Client, request: &pb::CreateProjectRequest) -> pb::Proj
     created.into_inner().project.unwrap()
 }
 
-async fn run(mut client: Client, stop: CancellationToken) -> ClientRecord {
+async fn run(
+    mut client: Client,
+    stop: CancellationToken,
+    acknowledged: Arc<AtomicUsize>,
+) -> ClientRecord {
     let mut record = ClientRecord::default();
     while !stop.is_cancelled() {
         let request = pb::CreateProjectRequest {
@@ -117,6 +139,7 @@ async fn run(mut client: Client, stop: CancellationToken) -> ClientRecord {
             Ok(created) => {
                 let project = created.into_inner().project.unwrap();
                 record.created.push((request, project));
+                acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             Err(failure) => {
                 record.unacknowledged.push(request);

@@ -40,6 +40,15 @@ pub struct Clients {
 const EXTRA_ROWS: &str = "
     insert into identities (issuer, subject, user_id, create_time)
     select 'https://id.example.com', 'ada', id, create_time from users limit 1;
+    insert into stream_samples (stream_id, sample_time, bytes_received, bitrate_bps, width, height,
+                                fps, video_codec, audio_codec, media)
+    select id, create_time, 1, 2, 3, 4, 29.97, 'h264', 'aac', '{}' from streams;
+    insert into destination_checks (id, user_id, node_id, server_url, create_time, expire_time)
+    select id, id, '', 'rtmp://live.example.com/app', create_time, create_time from users limit 1;
+    insert into second_factors (id, user_id, display_name, secret_sealed, last_step, create_time)
+    select p.id, p.owner_id, 'Phone', p.stream_key_sealed, 0, p.create_time from projects p limit 1;
+    insert into recovery_codes (user_id, code_hash)
+    select p.owner_id, p.stream_key_hash from projects p limit 1;
     insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
     select id, 'email_verification', 'ada@example.com', create_time, 1, '2100-01-01T00:00:00+00:00'
     from users limit 1;
@@ -151,6 +160,7 @@ impl Clients {
         let request = pb::ReportRelaysRequest {
             worker_id: "w1".to_owned(),
             reports: vec![broadcasting_report(&self.assignment, 1000)],
+            ..Default::default()
         };
         let mut workers = Client::with_token(channel, &self.worker_token).stream;
         let answer = workers.report_relays(request).await.unwrap().into_inner();
@@ -200,6 +210,7 @@ impl Clients {
         let request = pb::SignInRequest {
             email: self.owner.email.clone(),
             password: self.owner.password.to_owned(),
+            ..Default::default()
         };
         anonymous.sign_in(request).await.unwrap();
     }
@@ -249,6 +260,7 @@ async fn account_rows(fixture: &Fixture) {
     let sign_in = |password: &str| pb::SignInRequest {
         email: fixture.owner.email.clone(),
         password: password.to_owned(),
+        ..Default::default()
     };
     let wrong = anonymous.sign_in(sign_in("another one altogether")).await;
     assert_eq!(refused(wrong).class().1, "CREDENTIALS_INVALID");

@@ -203,6 +203,7 @@ async fn sessions_of(balancer: &LoadBalancer) {
     let request = pb::SignInRequest {
         email: "rolling0@example.com".to_owned(),
         password: "correct horse battery staple".to_owned(),
+        ..Default::default()
     };
     let answer = Client::anonymous(&channel)
         .auth

@@ -76,6 +76,7 @@ async fn sign_in(user: User, replica_a: Channel, replica_b: Channel) -> Result<U
     let request = pb::SignInRequest {
         email: user.email.clone(),
         password: user.password.to_owned(),
+        ..Default::default()
     };
     let answer = Client::anonymous(&replica_a).auth.sign_in(request).await?;
     let tokens = answer.into_inner().tokens.unwrap();

@@ -1,5 +1,6 @@
 //! Test fixtures: servers, databases, clients, and checks of responses.
 
+mod await_delays;
 mod background_calls;
 mod blocked_writes;
 mod caller;
@@ -30,6 +31,7 @@ mod tools;
 mod unprivileged;
 mod watcher;
 
+pub use await_delays::AwaitDelays;
 pub use background_calls::BackgroundCalls;
 pub use blocked_writes::BlockedWrites;
 pub use caller::{Client, MediaServer, User, exchange};

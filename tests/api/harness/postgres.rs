@@ -8,10 +8,11 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection};
 use sqlx_postgres::PgConnection;
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::{process::Command, time::timeout};
 
 use super::{
-    DatabaseReuse, Pooling, Signal, TestDatabase, children, eventually, send_signal, try_signal,
+    DatabaseReuse, FullDisk, Pooling, Signal, TestDatabase, children, eventually, send_signal,
+    try_signal,
     unprivileged::{free_port, unprivileged, unprivileged_folder},
 };
 
@@ -19,14 +20,26 @@ use super::{
 pub struct PostgresServer {
     directory: TempDir,
     port: u16,
+    /// The disk of its data directory, if that can be full.
+    disk: Option<FullDisk>,
 }
 
 impl PostgresServer {
     /// Starts a new server with an empty database.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same, with its data directory on this disk.
+    pub async fn start_on(disk: FullDisk) -> Self {
+        Self::start_with(Some(disk)).await
+    }
+
+    async fn start_with(disk: Option<FullDisk>) -> Self {
         let server = Self {
             directory: unprivileged_folder().await,
             port: free_port(),
+            disk,
         };
         let data = server.data();
         let data = data.to_str().unwrap();
@@ -52,6 +65,7 @@ impl PostgresServer {
         let standby = Self {
             directory: unprivileged_folder().await,
             port: free_port(),
+            disk: None,
         };
         let (data, port) = (standby.data(), self.port.to_string());
         let copy = ["-D", data.to_str().unwrap(), "-R", "-c", "fast", "-N"];
@@ -138,6 +152,29 @@ impl PostgresServer {
         timeout(Duration::from_secs(30), restarted).await.unwrap();
     }
 
+    /// The disk of its data directory.
+    pub fn disk(&self) -> &FullDisk {
+        self.disk.as_ref().expect("the server has one")
+    }
+
+    /// Makes the next write need a new file of the write-ahead log, if the server runs.
+    pub async fn switch_log(&self) {
+        if let Ok(mut connection) = PgConnection::connect(&self.url()).await {
+            let switch = sqlx::raw_sql("select pg_switch_wal()");
+            // The server may end with it.
+            let _ = switch.execute(&mut connection).await;
+        }
+    }
+
+    /// Waits until the server accepts connections; starts it if it has ended by itself.
+    pub async fn start_if_stopped(&self) {
+        eventually("the server accepts connections", async || {
+            let is_running = PgConnection::connect(&self.url()).await.is_ok();
+            (is_running || self.start_server().await).then_some(())
+        })
+        .await;
+    }
+
     /// Restarts the server with `pg_ctl`.
     pub async fn restart(&self) {
         assert!(
@@ -176,7 +213,11 @@ impl PostgresServer {
         );
         let common = ["-s", "-w", "-D", data.to_str().unwrap()];
         let start = ["-l", log.to_str().unwrap(), "-o", &options];
-        run_program("pg_ctl", &[command, &common, &start].concat()).await
+        let mut program = program("pg_ctl", &[command, &common, &start].concat());
+        if let Some(disk) = &self.disk {
+            disk.apply_to(&mut program);
+        }
+        succeeds(program).await
     }
 
     /// Sends a signal to the postmaster and its child processes.
@@ -212,9 +253,17 @@ impl Drop for PostgresServer {
 
 /// Runs a PostgreSQL program; as user `postgres` if the test runs as root.
 async fn run_program(name: &str, arguments: &[&str]) -> bool {
+    succeeds(program(name, arguments)).await
+}
+
+fn program(name: &str, arguments: &[&str]) -> Command {
     let mut command = unprivileged(binary(name));
     command.args(arguments).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+async fn succeeds(mut command: Command) -> bool {
     let ended = timeout(Duration::from_secs(60), command.status()).await;
     ended.expect("the program ends").unwrap().success()
 }

@@ -1,4 +1,5 @@
 use std::{
+    path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
     time::Duration,
@@ -37,7 +38,13 @@ pub struct Process {
 impl Process {
     /// A `sluice` command with environment variables. Its operations port is a free port.
     pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        let program = Path::new(env!("CARGO_BIN_EXE_sluice"));
+        Self::program(program, arguments, settings)
+    }
+
+    /// A command of another program with settings of Sluice.
+    pub fn program(program: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
@@ -106,7 +113,8 @@ impl Process {
         Self::spawn(command, database, &[])
     }
 
-    fn spawn(mut command: Command, database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+    /// Starts a server with this command and a database, on free ports.
+    pub fn spawn(mut command: Command, database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
         let directory = database.directory.path().to_str().unwrap();
         let own = [
             ("SLUICE_LISTEN", "127.0.0.1:0"),

@@ -8,8 +8,9 @@ use std::{
 };
 
 use sluice::proto::v1 as pb;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Response, Status};
+use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::counts::Counts;
@@ -17,6 +18,9 @@ use crate::harness::{Client, Cluster, Process, Refusal, Replicas, eventually, re
 
 /// Time limit of one try of a call.
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long kills interrupt a call again and again.
+const MAX_INTERRUPTION: Duration = Duration::from_secs(10);
 
 /// The password of all accounts.
 pub const PASSWORD: &str = "correct horse battery";
@@ -99,8 +103,13 @@ impl Caller {
         mut call: impl AsyncFnMut(Client) -> Result<Response<A>, Status>,
     ) -> Attempt<A> {
         let mut tries = 0;
+        let begun = Instant::now();
+        let mut starving = None;
         let result = eventually(rpc, async || {
             tries += 1;
+            if begun.elapsed() > MAX_INTERRUPTION {
+                starving.get_or_insert_with(|| self.counts.starve());
+            }
             match timeout(TRY_TIMEOUT, call(self.client())).await {
                 Ok(Err(status)) if is_caused_by_kill(&status) => None,
                 Ok(result) => Some(result.map(Response::into_inner)),
@@ -296,12 +305,16 @@ fn sign_in_request(email: &str, password: &str) -> pb::SignInRequest {
     pb::SignInRequest {
         email: email.to_owned(),
         password: password.to_owned(),
+        ..Default::default()
     }
 }
 
 /// Whether a status can be caused by a killed program.
 pub fn is_caused_by_kill(status: &Status) -> bool {
     let without_details = [Code::Unknown, Code::Cancelled, Code::Internal];
-    [Code::Unavailable, Code::Aborted].contains(&status.code())
+    // An attempt to sign in counts as failed until it has succeeded.
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    reason.as_deref() == Some("TOO_MANY_ATTEMPTS")
+        || [Code::Unavailable, Code::Aborted].contains(&status.code())
         || without_details.contains(&status.code()) && status.details().is_empty()
 }

@@ -1,13 +1,27 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// Numbers of acknowledged writes by RPC.
 #[derive(Default)]
 pub struct Counts {
     by_rpc: Mutex<BTreeMap<&'static str, Count>>,
+    /// The number of calls that kills have interrupted for long.
+    starving: AtomicUsize,
+}
+
+/// A call that kills have interrupted for long, until dropped.
+pub struct Starving<'a>(&'a Counts);
+
+impl Drop for Starving<'_> {
+    fn drop(&mut self) {
+        self.0.starving.fetch_sub(1, Relaxed);
+    }
 }
 
 /// The acknowledged writes of an RPC.
@@ -35,6 +49,17 @@ impl Counts {
     /// The number of acknowledged writes of an RPC.
     pub fn of(&self, rpc: &str) -> usize {
         self.lock().get(rpc).map_or(0, |count| count.acknowledged)
+    }
+
+    /// Counts a call that kills have interrupted for long.
+    pub fn starve(&self) -> Starving<'_> {
+        self.starving.fetch_add(1, Relaxed);
+        Starving(self)
+    }
+
+    /// Whether kills have interrupted a call for long.
+    pub fn is_one_starving(&self) -> bool {
+        self.starving.load(Relaxed) > 0
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Count>> {

@@ -159,6 +159,7 @@ impl Operators {
         let request = pb::SignInRequest {
             email: user.user.email.clone(),
             password: PASSWORD.to_owned(),
+            ..Default::default()
         };
         let refusal = self
             .anonymous

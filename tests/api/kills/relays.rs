@@ -115,6 +115,7 @@ impl Relays {
         let request = pb::ReportRelaysRequest {
             worker_id: worker_id.to_owned(),
             reports: vec![report],
+            ..Default::default()
         };
         let answer = self
             .operator

@@ -113,6 +113,7 @@ async fn a_server_side_failure_is_logged_as_a_warning() {
     let sign_in = pb::SignInRequest {
         email: "ada@example.com".to_owned(),
         password: "correct horse battery".to_owned(),
+        ..Default::default()
     };
     client
         .auth

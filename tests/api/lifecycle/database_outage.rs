@@ -28,6 +28,7 @@ async fn calls_are_unavailable_during_a_database_outage_and_served_after_it() {
             .sign_in(pb::SignInRequest {
                 email: "ada@example.com".to_owned(),
                 password: "correct horse battery".to_owned(),
+                ..Default::default()
             })
             .await,
     );
@@ -91,7 +92,7 @@ async fn streams_survive_a_database_outage() {
     };
     let (database, mut proxy) = Proxy::to_database(database).await;
     let quick = [
-        "--db-acquire-timeout=500ms",
+        "--db-acquire-timeout=2s",
         "--heartbeat-interval=200ms",
         "--heartbeat-timeout=1s",
     ];

@@ -44,6 +44,7 @@ async fn run_with_trace_log(engine: Engine) -> (Vec<String>, BTreeMap<&'static s
     let mut wrong = Request::new(pb::SignInRequest {
         email: "ada@example.com".to_owned(),
         password: secrets["wrong password"].clone(),
+        ..Default::default()
     });
     wrong
         .metadata_mut()
@@ -271,6 +272,7 @@ async fn the_cause_of_an_internal_error_is_in_its_line_once(
     let sign_in = pb::SignInRequest {
         email: "ada@example.com".to_owned(),
         password: "correct horse battery".to_owned(),
+        ..Default::default()
     };
     let status = Client::anonymous(&channel)
         .auth

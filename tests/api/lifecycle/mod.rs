@@ -2,6 +2,7 @@
 
 mod admin_database;
 mod admin_end_sessions;
+mod admin_remove_second_factors;
 mod call_log;
 mod check_command;
 mod database_outage;
@@ -15,6 +16,6 @@ mod missing_sealing_keys;
 mod panics;
 mod purge;
 mod reflection;
-mod sealing_key_rotation;
+pub mod sealing_key_rotation;
 mod setting_sources;
 pub mod startup;

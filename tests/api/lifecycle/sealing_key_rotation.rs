@@ -304,6 +304,7 @@ async fn a_killed_rotation_is_continued_even_by_two_processes_at_once(
         let request = pb::SignInRequest {
             email: secrets.user.email.clone(),
             password: secrets.user.password.to_owned(),
+            ..Default::default()
         };
         server.anonymous().auth.sign_in(request).await.unwrap();
     }

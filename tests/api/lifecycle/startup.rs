@@ -238,6 +238,27 @@ async fn a_server_waits_for_the_migration_of_another_without_a_timeout() {
 
 #[rstest]
 #[tokio::test]
+async fn a_migration_with_a_lower_number_than_the_last_applied_one_is_applied(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    for statement in [
+        "alter table projects drop column outage_policy",
+        "delete from _sqlx_migrations where version = 22",
+    ] {
+        database.execute(statement).await;
+    }
+
+    Process::serve(&database, &[]).channel().await;
+
+    let applied = "select count(*) from _sqlx_migrations where version = 22 and success";
+    assert_eq!(database.number(applied).await, 1);
+    let holding = "select count(*) from projects where outage_policy = 'hold'";
+    assert_eq!(database.number(holding).await, 0);
+}
+
+#[rstest]
+#[tokio::test]
 async fn acknowledged_writes_survive_a_kill(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     let mut first = Process::serve(&database, &[]);

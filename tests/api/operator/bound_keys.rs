@@ -187,6 +187,7 @@ async fn claim_after(
         node_id: String::new(),
         capacity: 10,
         previous_worker_id: previous_worker_id.to_owned(),
+        ..Default::default()
     };
     client.stream.clone().claim_relays(request).await
 }
@@ -199,6 +200,7 @@ async fn report(
     let request = pb::ReportRelaysRequest {
         worker_id: worker_id.to_owned(),
         reports: vec![broadcasting_report(assignment, 1)],
+        ..Default::default()
     };
     client.stream.clone().report_relays(request).await
 }

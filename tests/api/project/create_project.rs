@@ -26,6 +26,7 @@ async fn a_project_with_only_a_name_gets_the_defaults(#[values(Sqlite, Postgres)
         disabled: false,
         reconnect_window: duration(60, 0),
         publish_conflict_policy: pb::PublishConflictPolicy::RejectNew.into(),
+        outage_policy: pb::OutagePolicy::End.into(),
         stream_key_hint: stream_key[stream_key.len() - 4..].to_owned(),
         live_stream_id: String::new(),
         revision: 1,
@@ -52,23 +53,31 @@ async fn a_project_is_created_as_requested(#[values(Sqlite, Postgres)] engine: E
     let server = TestServer::start(engine).await;
     let user = server.user().await;
 
-    for (window, policy) in [
-        (duration(0, 0), pb::PublishConflictPolicy::RejectNew),
+    let (ends, holds) = (pb::OutagePolicy::End, pb::OutagePolicy::Hold);
+    for (window, policy, outages) in [
+        (duration(0, 0), pb::PublishConflictPolicy::RejectNew, ends),
         (
             duration(1, 500_000_000),
             pb::PublishConflictPolicy::Takeover,
+            holds,
         ),
-        (duration(30 * 60, 0), pb::PublishConflictPolicy::Takeover),
+        (
+            duration(30 * 60, 0),
+            pb::PublishConflictPolicy::Takeover,
+            holds,
+        ),
     ] {
         let request = pb::CreateProjectRequest {
             display_name: "Show".to_owned(),
             reconnect_window: window,
             publish_conflict_policy: policy.into(),
             request_id: Uuid::now_v7().to_string(),
+            outage_policy: outages.into(),
         };
 
         let (project, _) = user.project_with(request).await;
 
+        assert_eq!(project.outage_policy(), outages);
         assert_eq!(project.reconnect_window, window);
         assert_eq!(project.publish_conflict_policy(), policy);
         assert_eq!(get_project(&user, &project).await, project);
@@ -132,6 +141,7 @@ async fn all_invalid_fields_are_named_at_once() {
         reconnect_window: duration(-1, 0),
         publish_conflict_policy: 99,
         request_id: "1".to_owned(),
+        outage_policy: 99,
     };
     let refusal = refused(user.client.project.create_project(request).await);
 
@@ -139,6 +149,7 @@ async fn all_invalid_fields_are_named_at_once() {
         refusal.fields(),
         [
             "display_name",
+            "outage_policy",
             "publish_conflict_policy",
             "reconnect_window",
             "request_id"
@@ -157,6 +168,10 @@ async fn each_invalid_value_is_refused() {
     };
     let with_policy = |policy| pb::CreateProjectRequest {
         publish_conflict_policy: policy,
+        ..named("Show")
+    };
+    let with_outage_policy = |policy| pb::CreateProjectRequest {
+        outage_policy: policy,
         ..named("Show")
     };
     let with_request_id = |id: &str| pb::CreateProjectRequest {
@@ -178,6 +193,8 @@ async fn each_invalid_value_is_refused() {
         (with_window(i64::MIN, i32::MIN), "reconnect_window"),
         (with_policy(3), "publish_conflict_policy"),
         (with_policy(-1), "publish_conflict_policy"),
+        (with_outage_policy(3), "outage_policy"),
+        (with_outage_policy(-1), "outage_policy"),
         (with_request_id("not a uuid"), "request_id"),
         (with_request_id(&Uuid::nil().to_string()), "request_id"),
     ] {

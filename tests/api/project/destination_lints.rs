@@ -9,7 +9,8 @@ use super::fixtures::{
 };
 use crate::harness::{Engine, Pooled, Postgres, Sqlite, TestServer, User, refused};
 use pb::DestinationLintCode::{
-    DuplicateDestination, PlainRtmp, PlatformRecognized, UnknownHost, UnusedSrtOptions, UrlOutdated,
+    DuplicateDestination, KeyIsPlaceholder, KeyIsUrl, KeyOfAnotherPlatform, PlainRtmp,
+    PlatformRecognized, UnknownHost, UnusedSrtOptions, UrlOutdated,
 };
 
 const YOUTUBE: &str = "rtmps://a.rtmps.youtube.com:443/live2";
@@ -132,6 +133,36 @@ async fn an_unwise_address_is_saved_and_comes_with_lints() {
         };
         let answer = update(&user, renamed).await.unwrap().into_inner();
         assert_eq!(codes(&answer.lints), expected, "{platform:?} {url}");
+    }
+}
+
+#[tokio::test]
+async fn an_unwise_stream_key_is_saved_and_comes_with_lints() {
+    let server = TestServer::start(Sqlite).await;
+    let user = server.user().await;
+    let (project, _) = user.project().await;
+    for (key, expected) in [
+        ("abcd-efgh-ijkl-mnop-qrst", &[][..]),
+        ("a.rtmp.youtube.com/live2/abcd-efgh", &[KeyIsUrl]),
+        ("live_123456789_AbCdEf", &[KeyOfAnotherPlatform]),
+        ("your-stream-key", &[KeyIsPlaceholder]),
+    ] {
+        let request = pb::CreateDestinationRequest {
+            stream_key: key.to_owned(),
+            ..youtube_destination(&project)
+        };
+        let answer = create(&user, request).await.unwrap().into_inner();
+        assert_eq!(codes(&answer.lints), expected, "{key}");
+        let told = format!("{:?}", answer.lints);
+        assert!(!told.contains(key), "{told}");
+
+        // A later change without the key names it again.
+        let renamed = pb::UpdateDestinationRequest {
+            display_name: Some("Renamed".to_owned()),
+            ..update_request(&answer.destination.unwrap())
+        };
+        let answer = update(&user, renamed).await.unwrap().into_inner();
+        assert_eq!(codes(&answer.lints), expected, "{key}");
     }
 }
 

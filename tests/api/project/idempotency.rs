@@ -68,6 +68,10 @@ async fn a_request_id_with_another_body_is_refused(#[values(Sqlite, Postgres)] e
             publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
             ..request.clone()
         },
+        pb::CreateProjectRequest {
+            outage_policy: pb::OutagePolicy::Hold.into(),
+            ..request.clone()
+        },
     ] {
         let refusal = refused(user.client.project.create_project(other).await);
         assert_eq!(refusal.fields(), ["request_id"]);

@@ -13,8 +13,13 @@ async fn a_malformed_id_is_an_invalid_field() {
 
     for id in ["", "1", "x".repeat(36).as_str(), &simple, "' or 1=1 --"] {
         for (rpc, refusal) in rpc_refusals::with_ids(&user.client, id, id).await {
-            let names_destination =
-                ["GetDestination", "UpdateDestination", "DeleteDestination"].contains(&rpc);
+            let names_destination = [
+                "CheckDestination",
+                "GetDestination",
+                "UpdateDestination",
+                "DeleteDestination",
+            ]
+            .contains(&rpc);
             let field = if names_destination {
                 "destination_id"
             } else {

@@ -73,6 +73,9 @@ pub async fn writes(client: &Client, project_id: &str, destination_id: &str) -> 
         disabled: Some(true),
         ..Default::default()
     };
+    let check_destination = pb::CheckDestinationRequest {
+        destination_id: destination_id(),
+    };
     let delete_destination = pb::DeleteDestinationRequest {
         destination_id: destination_id(),
         ..Default::default()
@@ -101,6 +104,10 @@ pub async fn writes(client: &Client, project_id: &str, destination_id: &str) -> 
         (
             "UpdateDestination",
             refused(api.update_destination(update_destination).await),
+        ),
+        (
+            "CheckDestination",
+            refused(api.check_destination(check_destination).await),
         ),
         (
             "DeleteDestination",

@@ -74,6 +74,24 @@ async fn each_field_can_be_updated_alone_and_increments_the_revision(
         assert_eq!(get_project(&user, &before).await, after, "{case}");
         before = after;
     }
+    for policy in [pb::OutagePolicy::Hold, pb::OutagePolicy::End] {
+        let request = pb::UpdateProjectRequest {
+            outage_policy: Some(policy.into()),
+            ..update_request(&before)
+        };
+        let after = update(&user, request).await;
+        assert_ne!(after.etag, before.etag);
+        let expected = pb::Project {
+            outage_policy: policy.into(),
+            revision: before.revision + 1,
+            update_time: after.update_time,
+            etag: after.etag.clone(),
+            ..before
+        };
+        assert_eq!(after, expected);
+        assert_eq!(get_project(&user, &after).await, after);
+        before = after;
+    }
     for policy in [takeover, reject_new] {
         let request = pb::UpdateProjectRequest {
             publish_conflict_policy: Some(policy),
@@ -106,11 +124,13 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         disabled: Some(true),
         reconnect_window: duration(30 * 60, 0),
         publish_conflict_policy: Some(policy),
+        outage_policy: Some(pb::OutagePolicy::Hold.into()),
         ..Default::default()
     };
     let after = update(&user, request).await;
 
     let expected = pb::Project {
+        outage_policy: pb::OutagePolicy::Hold.into(),
         display_name: "Night show".to_owned(),
         disabled: true,
         reconnect_window: duration(30 * 60, 0),
@@ -133,6 +153,7 @@ async fn absent_fields_stay_unchanged(#[values(Sqlite, Postgres)] engine: Engine
             display_name: "Show".to_owned(),
             reconnect_window: duration(7, 0),
             publish_conflict_policy: pb::PublishConflictPolicy::Takeover.into(),
+            outage_policy: pb::OutagePolicy::Hold.into(),
             ..Default::default()
         })
         .await;
@@ -160,6 +181,7 @@ async fn all_invalid_fields_are_named_at_once() {
         disabled: Some(true),
         reconnect_window: duration(-1, 0),
         publish_conflict_policy: Some(0),
+        outage_policy: Some(0),
         ..Default::default()
     };
     let refusal = refused(user.client.project.update_project(request).await);
@@ -168,6 +190,7 @@ async fn all_invalid_fields_are_named_at_once() {
         refusal.fields(),
         [
             "display_name",
+            "outage_policy",
             "project_id",
             "publish_conflict_policy",
             "reconnect_window"
@@ -198,7 +221,14 @@ async fn an_invalid_value_is_refused_and_changes_nothing() {
         ..valid()
     };
 
+    let with_outage_policy = |policy| pb::UpdateProjectRequest {
+        outage_policy: Some(policy),
+        ..valid()
+    };
+
     for (request, field) in [
+        (with_outage_policy(0), "outage_policy"),
+        (with_outage_policy(3), "outage_policy"),
         (named("  "), "display_name"),
         (named("two\nlines"), "display_name"),
         (named(&"é".repeat(101)), "display_name"),

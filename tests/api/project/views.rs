@@ -113,6 +113,7 @@ async fn busy_project(engine: Engine) -> (Fixture, pb::Stream) {
             fps: 30_000.0 / 1001.0,
             video_codec: "h264".to_owned(),
             audio_codec: "aac".to_owned(),
+            ..Default::default()
         }),
     };
     let mut node = fixture.node.client.stream.clone();

@@ -128,7 +128,7 @@ async fn after_writes_have_failed_no_lease_expires_before_workers_could_report(
 ) {
     const LEASE: TimeDelta = TimeDelta::seconds(2);
     let database = TestDatabase::create(engine).await.direct();
-    let disk = FullDisk::new().await;
+    let disk = FullDisk::for_sqlite().await;
     let program = Process::serve_on_disk(&database, &disk, &[("SLUICE_RELAY_LEASE", "2s")]);
     let channel = program.channel().await;
     let server = TestServer::start_on(database, &["--relay-lease=10min"]).await;

@@ -1,10 +1,13 @@
 //! RPCs of StreamService for relays.
 
+mod check_destination;
 mod claim_relays;
 mod concurrent_claims;
 mod destination_changes;
 pub mod fixture;
+mod holds;
 mod leases;
+mod media_health;
 mod previous_workers;
 mod random_transitions;
 mod report_relays;

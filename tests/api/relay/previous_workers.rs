@@ -12,6 +12,7 @@ fn claim(worker_id: &str, previous_worker_id: &str) -> pb::ClaimRelaysRequest {
         node_id: "n1".to_owned(),
         capacity: 10,
         previous_worker_id: previous_worker_id.to_owned(),
+        ..Default::default()
     }
 }
 

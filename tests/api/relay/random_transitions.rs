@@ -3,8 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use sluice::domain::{
-    DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayError, RelayReport,
-    RelayState, RelayTimeouts, ReportOutcome, ReportedState, Stream, StreamTimeouts, Time, now,
+    DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayDelivery, RelayError,
+    RelayReport, RelayState, RelayTimeouts, ReportOutcome, ReportedState, Stream, StreamTimeouts,
+    Time, now,
 };
 use uuid::Uuid;
 
@@ -33,7 +34,8 @@ impl Rng {
     }
 
     fn reported_state(&mut self) -> ReportedState {
-        match self.below(12) {
+        match self.below(15) {
+            12..=14 => ReportedState::Holding,
             0 => ReportedState::Starting,
             1..=6 => ReportedState::Broadcasting,
             7 => ReportedState::Stalled,
@@ -80,6 +82,7 @@ fn report(rng: &mut Rng, relay: &mut Relay, leases: &[Uuid], held: bool, now: Ti
         bytes_sent: (relay.bytes_sent + growth).max(0),
         bitrate_bps: 1,
         state: seen.clone(),
+        delivery: RelayDelivery::default(),
     };
     let attempt = relay.attempt;
     let stops = relay.state == RelayState::Stopping;
@@ -108,12 +111,16 @@ fn report(rng: &mut Rng, relay: &mut Relay, leases: &[Uuid], held: bool, now: Ti
     if relay.state == RelayState::Broadcasting && growth <= 0 && has && !gives_back {
         assert!(before.contains("state: Broadcasting"), "{before}");
     }
+    if relay.state == RelayState::Holding && growth <= 0 && has && !gives_back {
+        assert!(before.contains("state: Holding"), "{before}");
+    }
 }
 
 fn step(rng: &mut Rng, relay: &mut Relay, leases: &mut Vec<Uuid>, held: bool, now: Time) {
     let before = format!("{relay:?}");
     let expire_time = relay.lease.as_ref().map(|lease| lease.expire_time);
-    let changed = match rng.below(20) {
+    let changed = match rng.below(21) {
+        20 => relay.follow(now),
         0 => relay.start(now),
         1 => relay.stop(now),
         2 => relay.relocate(now),
@@ -133,13 +140,15 @@ fn step(rng: &mut Rng, relay: &mut Relay, leases: &mut Vec<Uuid>, held: bool, no
 }
 
 fn assert_consistent(relay: &Relay) {
-    use RelayState::{Broadcasting, Failed, Idle, Retrying, Stalled, Starting, Stopping};
+    use RelayState::{Broadcasting, Failed, Holding, Idle, Retrying, Stalled, Starting, Stopping};
     let leased = relay.lease.is_some();
     match relay.state {
         Idle => assert!(!leased),
         Retrying => assert!(!leased && relay.wanted && relay.error.is_some()),
         Failed => assert!(!leased && relay.error.is_some()),
-        Starting | Broadcasting | Stalled => assert!(leased && relay.wanted, "{relay:?}"),
+        Starting | Broadcasting | Holding | Stalled => {
+            assert!(leased && relay.wanted, "{relay:?}");
+        }
         Stopping => assert!(leased),
     }
     let waits = relay.ready_time > relay.update_time;
@@ -176,5 +185,5 @@ fn a_relay_stays_consistent_under_random_operations() {
         let different: HashSet<_> = leases.iter().collect();
         assert_eq!(different.len(), leases.len(), "every lease is new");
     }
-    assert_eq!(states.len(), 7, "{states:?}");
+    assert_eq!(states.len(), RelayState::ALL.len(), "{states:?}");
 }

@@ -254,6 +254,7 @@ async fn a_report_that_cannot_be_stored_does_not_block_other_reports(
             retryable_failure(&assigned[1]),
             broadcasting_report(&assigned[2], 1),
         ],
+        ..Default::default()
     };
     let refusal = refused(fixture.workers.stream.clone().report_relays(request).await);
 

@@ -64,6 +64,7 @@ async fn every_invalid_field_of_every_report_is_named() {
             code: "not a code".to_owned(),
             ..Default::default()
         }),
+        ..Default::default()
     };
     let without = report(pb::RelayState::Failed);
     let retrying = report(pb::RelayState::Retrying);
@@ -71,6 +72,7 @@ async fn every_invalid_field_of_every_report_is_named() {
     let request = pb::ReportRelaysRequest {
         worker_id: String::new(),
         reports: vec![good.clone(), wrong, without, good, retrying, unspecified],
+        ..Default::default()
     };
 
     let refusal = refused(fixture.workers.stream.clone().report_relays(request).await);
@@ -104,6 +106,7 @@ async fn an_invalid_report_prevents_all_reports_of_its_call() {
             broadcasting_report(&assignment, 5),
             retryable_failure(&assignment),
         ],
+        ..Default::default()
     };
 
     let refusal = refused(fixture.workers.stream.clone().report_relays(request).await);
@@ -122,6 +125,7 @@ async fn a_call_has_at_most_a_thousand_reports(#[values(Sqlite, Postgres)] engin
         let request = pb::ReportRelaysRequest {
             worker_id: "w1".to_owned(),
             reports,
+            ..Default::default()
         };
         let answer = workers.report_relays(request).await;
         match taken {
@@ -137,6 +141,7 @@ async fn only_the_first_fifty_of_very_many_invalid_fields_are_named() {
     let request = pb::ReportRelaysRequest {
         worker_id: "w1".to_owned(),
         reports: vec![pb::RelayReport::default(); 1000],
+        ..Default::default()
     };
 
     let refusal = refused(fixture.workers.stream.clone().report_relays(request).await);

@@ -108,6 +108,7 @@ async fn statistics_contain_the_relays_of_the_stream(#[values(Sqlite, Postgres)]
             bytes_sent: bytes,
             bitrate_bps: 8 * bytes,
             last_progress_time: relay.last_progress_time,
+            ..Default::default()
         };
         assert_eq!(
             (stats.stream_id, stats.relays),

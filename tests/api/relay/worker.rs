@@ -71,6 +71,35 @@ impl Worker {
         std::mem::take(&mut self.assignments)
     }
 
+    /// Waits for a destination to check.
+    pub async fn next_check(&mut self) -> pb::DestinationCheck {
+        let next = async {
+            loop {
+                let message = self.next().await.unwrap();
+                if let Some(check) = message.destination_checks.into_iter().next() {
+                    return check;
+                }
+            }
+        };
+        timeout(MESSAGE_TIMEOUT, next)
+            .await
+            .expect("the check arrives in time")
+    }
+
+    /// Reports the results of a check.
+    pub async fn report_check(&self, check_id: &str, results: Vec<pb::DestinationCheckResult>) {
+        let request = pb::ReportRelaysRequest {
+            worker_id: self.id.clone(),
+            destination_checks: vec![pb::DestinationCheckReport {
+                check_id: check_id.to_owned(),
+                results,
+            }],
+            ..Default::default()
+        };
+        let mut client = self.client.stream.clone();
+        client.report_relays(request).await.unwrap();
+    }
+
     /// Waits for revocations; returns their lease ids.
     pub async fn next_revocations(&mut self) -> Vec<String> {
         self.listen_until(|worker| !worker.revocations.is_empty())
@@ -96,6 +125,7 @@ impl Worker {
         let request = pb::ReportRelaysRequest {
             worker_id: self.id.clone(),
             reports,
+            ..Default::default()
         };
         let mut client = self.client.stream.clone();
         client.report_relays(request).await.unwrap().into_inner()
@@ -127,6 +157,7 @@ pub fn state_report(
         bytes_sent,
         bitrate_bps: 8 * bytes_sent,
         error: None,
+        ..Default::default()
     }
 }
 

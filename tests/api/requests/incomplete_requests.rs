@@ -20,6 +20,7 @@ use crate::{
 };
 
 const JWKS: &str = "sluice.v1.AuthService/GetJwks";
+const CREATE_PROJECT: &str = "sluice.v1.ProjectService/CreateProject";
 const HEARTBEAT: &str = "sluice.v1.StreamService/HeartbeatPublish";
 const OVERLOADED: (Code, &str) = (Code::ResourceExhausted, "OVERLOADED");
 
@@ -128,6 +129,7 @@ async fn connections_with_incomplete_requests_are_closed_within_15_seconds_and_k
         let sign_in = pb::SignInRequest {
             email: ada.email.clone(),
             password: ada.password.to_owned(),
+            ..Default::default()
         };
         server.anonymous().auth.sign_in(sign_in).await.unwrap();
         let answer = media.heartbeat(&stream, "c1").await;
@@ -177,6 +179,40 @@ async fn one_address_leaves_at_most_an_eighth_of_all_requests_incomplete() {
     for call in incomplete {
         assert_eq!(call.finish(&pb::GetJwksRequest {}).await.code(), Code::Ok);
     }
+}
+
+#[tokio::test]
+async fn incomplete_requests_use_at_most_the_memory_of_their_user() {
+    // Eight MiB, two of each user.
+    const SHARE: usize = 2 * 1024 * 1024;
+    const PART: usize = 48 * 1024;
+    const CALLS: usize = 60;
+    let flags = ["--call-memory-mib=8", "--trusted-proxies=127.0.0.1"];
+    let server = TestServer::start_with(Sqlite, &flags).await;
+    let ada = server.user().await;
+    let bearer = format!("Bearer {}", ada.tokens.access_token);
+    let mut raw = RawConnection::to(server.address).await;
+    // A message of which the last byte is missing.
+    let mut part = vec![0; 5 + PART];
+    part[1..5].copy_from_slice(&u32::try_from(PART + 1).unwrap().to_be_bytes());
+
+    let mut calls = JoinSet::new();
+    for number in 0..CALLS {
+        let address = format!("198.51.100.{number}");
+        let headers = [("authorization", &*bearer), ("x-forwarded-for", &*address)];
+        let mut call = raw.begin(CREATE_PROJECT, &headers).await;
+        call.send(&part, false);
+        calls.spawn(call.status());
+    }
+
+    let refusals = calls.join_all().await.into_iter().map(refusal_of);
+    let (refused, held): (Vec<_>, Vec<_>) = refusals.partition(|one| one.class() == OVERLOADED);
+    for refusal in &held {
+        let class = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+        assert_eq!(refusal.class(), class);
+    }
+    assert!((1..=SHARE / PART).contains(&held.len()), "{}", held.len());
+    assert_eq!(refused.len(), CALLS - held.len());
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ async fn a_message_in_many_pieces_is_received() {
     let request = pb::SignInRequest {
         email: ada.email,
         password: ada.password.to_owned(),
+        ..Default::default()
     };
 
     let mut call = raw.begin(SIGN_IN, &[]).await;

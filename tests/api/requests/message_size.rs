@@ -13,6 +13,7 @@ async fn a_request_over_the_size_limit_is_refused() {
     let request = pb::SignInRequest {
         email: "x".repeat(65 * 1024),
         password: String::new(),
+        ..Default::default()
     };
     let refusal = refused(server.anonymous().auth.sign_in(request).await);
 

@@ -10,6 +10,7 @@ mod hook_sequences_nginx;
 mod hook_sequences_srs;
 mod key_rotation;
 mod list_refusals;
+pub mod list_stream_samples;
 mod list_streams;
 mod media_servers;
 mod model;

@@ -33,6 +33,7 @@ async fn a_publish_begins_a_stream(#[values(Sqlite, Postgres, Pooled)] engine: E
         end_reason: pb::EndReason::Unspecified.into(),
         publisher: Some(MediaServer::connection("a")),
         stats: None,
+        issues: Vec::new(),
     };
     assert_eq!(stream, expected);
     assert_eq!(fixture.owner.stream(&stream.id).await, expected);
@@ -155,6 +156,7 @@ async fn the_latest_statistics_are_stored_and_shown(
         fps: 59.94,
         video_codec: "h264".to_owned(),
         audio_codec: "aac".to_owned(),
+        ..Default::default()
     };
     let second = pb::StreamStats {
         video_codec: "ü".repeat(32),

@@ -95,6 +95,7 @@ async fn statistics_are_retained_until_new_ones_are_reported(
         fps: 59.94,
         video_codec: "h264 \"high\" ü".to_owned(),
         audio_codec: "aac\\lc".to_owned(),
+        ..Default::default()
     });
 
     let measured = pb::NodeConnection {

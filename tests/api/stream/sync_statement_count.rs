@@ -105,6 +105,8 @@ async fn reporting_a_thousand_streams_takes_as_many_statements_as_reporting_one(
         ("SLUICE_DB_ACQUIRE_TIMEOUT", "30s"),
         ("SLUICE_DB_TIMEOUT", "2min"),
         ("SLUICE_CALL_TIMEOUT", "2min"),
+        // No stream ends while the others are being inserted.
+        ("SLUICE_HEARTBEAT_TIMEOUT", "10min"),
     ];
     let program = Process::serve(&database, &settings);
     let channel = program.channel().await;

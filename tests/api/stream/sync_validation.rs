@@ -25,6 +25,7 @@ fn wrong() -> pb::NodeConnection {
             fps: f64::NAN,
             video_codec: "v".repeat(33),
             audio_codec: "a".repeat(33),
+            ..Default::default()
         }),
         stream_key: "k".repeat(256),
         peer_address: "localhost".to_owned(),

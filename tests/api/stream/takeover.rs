@@ -97,3 +97,41 @@ async fn a_reconnecting_stream_is_continued_and_not_taken_over(
     assert_eq!((&back.id, back.epoch), (&live.id, 2));
     assert_eq!(back.state(), pb::StreamState::Live);
 }
+
+/// Destinations stay connected, so the stream that is sent to them goes on.
+#[rstest]
+#[tokio::test]
+async fn with_the_outage_policy_hold_a_new_publisher_continues_the_running_stream(
+    #[values(Sqlite, Postgres, Pooled)] engine: Engine,
+    #[values(0, 60)] window_seconds: i64,
+    #[values(false, true)] live: bool,
+) {
+    let fixture = Fixture::with_takeover(engine, window_seconds).await;
+    let request = pb::UpdateProjectRequest {
+        project_id: fixture.project_id.clone(),
+        outage_policy: Some(pb::OutagePolicy::Hold.into()),
+        ..Default::default()
+    };
+    let mut projects = fixture.owner.client.project.clone();
+    projects.update_project(request).await.unwrap();
+    let old = match live {
+        true => fixture.node.live(&fixture.key, "a").await,
+        false => fixture.begin_stream("a").await,
+    };
+    let before = fixture.project().await;
+
+    let new = fixture.begin_stream("b").await;
+
+    assert_eq!((&new.id, new.epoch), (&old.id, 2));
+    assert_eq!(new.state(), old.state());
+    let project = fixture.project().await;
+    assert_eq!(project.live_stream_id, old.id);
+    assert_eq!(project.revision, before.revision + 1);
+    let heartbeat = fixture.node.heartbeat(&old, "a").await;
+    assert_eq!(instruction(&heartbeat), stop(pb::EndReason::TakenOver));
+    assert_eq!(fixture.node.end(&old, "a").await, new);
+    assert_eq!(
+        instruction(&fixture.node.heartbeat(&new, "b").await),
+        CONTINUE
+    );
+}

@@ -28,6 +28,7 @@ fn wrong_stats() -> pb::StreamStats {
         fps: f64::NAN,
         video_codec: "v".repeat(33),
         audio_codec: "aac\0".to_owned(),
+        ..Default::default()
     }
 }
 
@@ -211,6 +212,7 @@ async fn frames_per_second_must_be_a_finite_number(#[values(Sqlite, Postgres)] e
         fps: f64::MAX,
         video_codec: "v".repeat(32),
         audio_codec: "a".repeat(32),
+        ..Default::default()
     };
     let refusal = fixture.heartbeat_refusal(largest).await;
     assert_eq!(refusal.class(), UNKNOWN, "nothing of it is wrong");

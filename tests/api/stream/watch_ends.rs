@@ -304,7 +304,7 @@ async fn a_slow_watcher_does_not_delay_draining(#[values(Sqlite, Postgres)] engi
 async fn a_watch_ends_when_the_database_is_unavailable_and_resumes_afterwards() {
     let database = TestDatabase::create(Postgres).await;
     let (database, mut proxy) = Proxy::to_database(database).await;
-    let server = TestServer::start_on(database, &["--db-acquire-timeout=200ms"]).await;
+    let server = TestServer::start_on(database, &["--db-acquire-timeout=2s"]).await;
     let owner = server.user().await;
     let (project, _) = owner.project().await;
     let (_, mut watcher) = Watcher::start_synced(&owner.client, &project.id).await;

@@ -178,7 +178,8 @@ async fn resume_after_kills(watched: usize, kills: &[usize]) {
     }
 }
 
-/// A commit can wait for its synchronous standby for any time.
+/// A commit can wait for its synchronous standby for any time. Projects are looked for two minutes
+/// before the oldest transaction.
 #[tokio::test]
 async fn a_project_that_becomes_visible_long_after_its_creation_is_added_to_the_watch() {
     let server = TestServer::start(Postgres).await;
@@ -191,7 +192,7 @@ async fn a_project_that_becomes_visible_long_after_its_creation_is_added_to_the_
              (id, owner_id, name, disabled, reconnect_window_ms, publish_conflict_policy,
               stream_key_hint, revision, create_time, update_time)
          select '01890a5d-ac96-774b-bcce-b302099a8057', id, 'Late', false, 0, 'takeover', '', 1,
-                now(), now()
+                now() - interval '115 seconds', now()
          from users
          where email = '{}'",
         owner.email
@@ -199,7 +200,7 @@ async fn a_project_that_becomes_visible_long_after_its_creation_is_added_to_the_
     let insert = sqlx::raw_sql(AssertSqlSafe(insert));
     insert.execute(&mut late).await.unwrap();
 
-    sleep(Duration::from_secs(25)).await;
+    sleep(Duration::from_secs(10)).await;
     let commit = sqlx::raw_sql("commit").execute(&mut late).await;
     commit.unwrap();
 

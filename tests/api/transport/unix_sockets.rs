@@ -87,6 +87,7 @@ async fn sign_in_forwarded(channel: &Channel, user: &User) {
     let request = pb::SignInRequest {
         email: user.email.clone(),
         password: user.password.to_owned(),
+        ..Default::default()
     };
     let mut auth = Client::anonymous(channel).auth;
     auth.sign_in(forwarded(request)).await.unwrap();

@@ -6,12 +6,13 @@ use sluice::proto::v1 as pb;
 use super::{
     endpoint::{Answer, Endpoint},
     fixture::{
-        create, create_request, create_with, deliveries, rename, server, server_with, set_disabled,
-        wait_for_delivery,
+        FLAGS, create, create_request, create_with, deliveries, rename, server, server_with,
+        set_disabled, wait_for_delivery,
     },
 };
 use crate::harness::{
-    Client, Engine, Postgres, Process, Signal, Sqlite, TestDatabase, User, Watcher, eventually,
+    Client, Engine, Postgres, Process, Signal, Sqlite, TestDatabase, TestServer, User, Watcher,
+    eventually,
 };
 
 #[rstest]
@@ -284,6 +285,29 @@ async fn two_replicas_deliver_each_event_in_order_although_they_are_killed(
         highest = highest.max(message.revision());
     }
     assert_eq!(highest, revision);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_server_that_stops_gives_its_webhooks_back_at_once(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    // Neither an answer nor the end of an attempt comes before the server has stopped.
+    let flags = [&FLAGS[..], &["--webhook-timeout=1min"]].concat();
+    let server = TestServer::start_with(engine, &flags).await;
+    let (user, hung) = (server.user().await, Endpoint::answering(Answer::Hang).await);
+    create(&user, &hung).await;
+    user.project().await;
+    hung.wait_for(1).await;
+
+    let database = server.stop().await;
+
+    let leases = "select count(*) from webhook_cursors where lease_id is not null";
+    assert_eq!(database.number(leases).await, 0);
+    hung.set_answer(Answer::status(200));
+    let _server = TestServer::start_on(database, &flags).await;
+    let received = hung.wait_for(2).await;
+    assert_eq!(received[0].id(), received[1].id());
 }
 
 #[rstest]

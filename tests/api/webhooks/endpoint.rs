@@ -5,10 +5,12 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::mpsc::UnboundedSender,
     task::JoinSet,
     time::sleep,
 };
@@ -40,6 +42,14 @@ impl Answer {
 pub struct Received {
     pub headers: HashMap<String, String>,
     pub body: String,
+}
+
+/// A message, and where and when it came.
+#[derive(Debug)]
+pub struct Arrival {
+    pub endpoint: SocketAddr,
+    pub message: Received,
+    pub time: DateTime<Utc>,
 }
 
 impl Received {
@@ -82,6 +92,8 @@ struct State {
     answers: Mutex<VecDeque<Answer>>,
     default: Mutex<Option<Answer>>,
     received: Mutex<Vec<Received>>,
+    /// Where messages go instead.
+    passed_to: Mutex<Option<UnboundedSender<Arrival>>>,
     connections: Mutex<usize>,
 }
 
@@ -121,6 +133,11 @@ impl Endpoint {
         self.state.answers.lock().unwrap().push_back(answer);
     }
 
+    /// Passes all messages on, and keeps none.
+    pub fn pass_to(&self, receiver: UnboundedSender<Arrival>) {
+        *self.state.passed_to.lock().unwrap() = Some(receiver);
+    }
+
     /// All messages so far.
     pub fn received(&self) -> Vec<Received> {
         self.state.received.lock().unwrap().clone()
@@ -150,7 +167,23 @@ impl Endpoint {
     }
 }
 
+impl State {
+    fn note(&self, endpoint: SocketAddr, message: Received) {
+        let Some(receiver) = &*self.passed_to.lock().unwrap() else {
+            return self.received.lock().unwrap().push(message);
+        };
+        let arrival = Arrival {
+            endpoint,
+            message,
+            time: Utc::now(),
+        };
+        // Nobody is interested any more when the test ends.
+        receiver.send(arrival).ok();
+    }
+}
+
 async fn serve(listener: TcpListener, state: Arc<State>) {
+    let address = listener.local_addr().unwrap();
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -159,7 +192,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
         connections.spawn(async move {
             let mut stream = BufReader::new(stream);
             while let Some(received) = receive(&mut stream).await {
-                state.received.lock().unwrap().push(received);
+                state.note(address, received);
                 let next = state.answers.lock().unwrap().pop_front();
                 let default = state.default.lock().unwrap().clone();
                 let answer = next.or(default).unwrap_or(Answer::status(204));

@@ -8,7 +8,10 @@ use super::{
         set_disabled, wait_for_delivery,
     },
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, eventually};
+use crate::{
+    auth::mail_calls::{let_a_minute_pass, verified_user},
+    harness::{Engine, Postgres, Sqlite, TestServer, User, eventually},
+};
 
 /// The actions of an account's audit log.
 async fn audited(user: &User) -> Vec<(String, String)> {
@@ -170,6 +173,33 @@ async fn an_endpoint_that_is_gone_disables_its_webhook_at_once(
             .iter()
             .any(|(action, _)| action == "DisableWebhook")
     );
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_owner_is_told_of_a_disabled_webhook_without_its_url(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = server(engine).await;
+    let (user, endpoint) = (
+        verified_user(&server).await,
+        Endpoint::answering(Answer::status(410)).await,
+    );
+    let webhook = create(&user, &endpoint).await;
+    user.project().await;
+
+    let mail = server.database.mail(&user.email, "Webhook", 1).await;
+
+    assert!(mail.body.contains(&webhook.id), "{}", mail.body);
+    assert!(!mail.body.contains(&endpoint.url()), "{}", mail.body);
+    // A webhook that its owner disables is no news.
+    endpoint.set_answer(Answer::status(200));
+    set_disabled(&user, &webhook, false).await;
+    wait_for_delivery(&user, &webhook, |one| one.status_code == 200).await;
+    let_a_minute_pass(&server).await;
+    set_disabled(&user, &webhook, true).await;
+    server.database.wait_for_empty_outbox().await;
+    assert_eq!(server.database.mails(&user.email, "Webhook").len(), 1);
 }
 
 #[rstest]

@@ -23,9 +23,14 @@ pub(super) struct Delay {
 #[derive(Debug)]
 struct Held {
     due: Instant,
-    packet: Packet,
-    /// Whether the stream has video.
-    has_video: bool,
+    item: Item,
+}
+
+/// A packet, and whether the stream has video; `None` stands for an interruption of it.
+type Item = Option<(Packet, bool)>;
+
+fn bytes(item: &Item) -> usize {
+    item.as_ref().map_or(0, |(packet, _)| packet.payload.len())
 }
 
 impl Delay {
@@ -40,23 +45,21 @@ impl Delay {
         self.duration.is_zero()
     }
 
-    /// Holds a packet back that has arrived `now`.
-    pub(super) fn push(&mut self, packet: Packet, has_video: bool, now: Instant) {
-        self.bytes += packet.payload.len();
+    /// Holds a packet back that has arrived `now`, or an interruption.
+    pub(super) fn push(&mut self, item: Item, now: Instant) {
+        self.bytes += bytes(&item);
         self.held.push_back(Held {
             due: now + self.duration,
-            packet,
-            has_video,
+            item,
         });
     }
 
-    /// The oldest packet, if its delay is over or too many are held back, and whether the
-    /// stream has video.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Packet, bool)> {
+    /// The oldest packet or interruption, if its delay is over or too many are held back.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Item> {
         let is_full = self.bytes > MAX_HELD_BYTES || self.held.len() > MAX_HELD_PACKETS;
         let held = self.held.pop_front_if(|held| is_full || held.due <= now)?;
-        self.bytes -= held.packet.payload.len();
-        Some((held.packet, held.has_video))
+        self.bytes -= bytes(&held.item);
+        Some(held.item)
     }
 
     /// When the delay of the oldest packet is over.
@@ -87,11 +90,11 @@ mod tests {
     fn packets_are_due_in_order_after_the_delay() {
         let now = Instant::now();
         let mut delay = Delay::new(30 * SECOND);
-        delay.push(packet(1), true, now);
-        delay.push(packet(2), true, now + SECOND);
+        delay.push(Some((packet(1), true)), now);
+        delay.push(Some((packet(2), true)), now + SECOND);
         assert_eq!(delay.next_due(), Some(now + 30 * SECOND));
         assert!(delay.pop_due(now + 29 * SECOND).is_none());
-        let (first, _) = delay.pop_due(now + 30 * SECOND).unwrap();
+        let (first, _) = delay.pop_due(now + 30 * SECOND).unwrap().unwrap();
         assert_eq!(first.payload.len(), 1);
         assert!(delay.pop_due(now + 30 * SECOND).is_none());
         assert!(delay.pop_due(now + 31 * SECOND).is_some());
@@ -104,7 +107,7 @@ mod tests {
         let mut delay = Delay::new(60 * SECOND);
         let packet = packet(1024 * 1024);
         for _ in 0..200 {
-            delay.push(packet.clone(), true, now);
+            delay.push(Some((packet.clone(), true)), now);
             while delay.pop_due(now).is_some() {}
         }
         assert_eq!(delay.bytes, MAX_HELD_BYTES);

@@ -50,12 +50,34 @@ impl FanOut {
     /// Adds an output, which receives packets after a delay.
     pub(crate) fn subscribe(&self, delay: Duration) -> Arc<OutputQueue> {
         let queue = Arc::new(OutputQueue::new(delay));
+        self.attach(&queue);
+        queue
+    }
+
+    /// Adds an output that may have received packets of another input.
+    pub(crate) fn attach(&self, queue: &Arc<OutputQueue>) {
         let mut state = self.state.lock();
         let packets = state.descriptions.iter().chain(&state.group).cloned();
         queue.start(packets);
         state.queues.retain(|queue| queue.strong_count() > 0);
-        state.queues.push(Arc::downgrade(&queue));
-        queue
+        state.queues.push(Arc::downgrade(queue));
+    }
+
+    /// Removes an output.
+    pub(crate) fn detach(&self, queue: &Arc<OutputQueue>) {
+        let mut state = self.state.lock();
+        let is_other = |other: &Weak<OutputQueue>| other.as_ptr() != Arc::as_ptr(queue);
+        state.queues.retain(is_other);
+    }
+
+    /// The publisher is away: its packets come no more, and new outputs wait for the next one.
+    pub(crate) fn interrupt(&self) {
+        let mut state = self.state.lock();
+        state.group.clear();
+        state.group_bytes = 0;
+        for queue in state.queues.iter().filter_map(Weak::upgrade) {
+            queue.interrupt();
+        }
     }
 
     /// Distributes a packet.

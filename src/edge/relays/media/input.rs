@@ -1,24 +1,35 @@
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
+    sync::{Notify, watch},
+    time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{fan_out::FanOut, output_queue::OutputQueue, packet::Packet};
+use super::{fan_out::FanOut, meter::MediaMeter, output_queue::OutputQueue, packet::Packet};
 use crate::{
     backoff::Backoff,
     domain::Secret,
-    edge::relays::{
-        relay_failure::RelayFailure,
-        rtmp::{
-            Incoming, Message, Response, Session, SessionError, StreamTarget,
-            message::{event, kind},
+    edge::{
+        media_meters::MediaMeters,
+        relays::{
+            relay_failure::RelayFailure,
+            rtmp::{
+                Incoming, Message, Response, Session, SessionError, StreamTarget,
+                message::{event, kind},
+            },
+            upstream::{Address, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
         },
-        upstream::{Address, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
     },
+    outbound::Addresses,
 };
 
 /// The silence of a play session after which it is started anew. Media servers send media,
@@ -30,6 +41,14 @@ const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration
 /// The header of a tag in an aggregate message, and the length behind its body.
 const TAG_HEADER_BYTES: usize = 11;
 const TAG_TRAILER_BYTES: usize = 4;
+
+/// The number of the last play session, or publisher in it, of all inputs and renditions: an
+/// output may follow its stream to another input.
+static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn next_epoch() -> u64 {
+    LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 /// Where a live stream is played.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +65,10 @@ pub(crate) struct InputSource {
 pub(crate) struct Input {
     fan_out: Arc<FanOut>,
     failure: watch::Receiver<Option<RelayFailure>>,
+    /// Ends the wait for the next try.
+    retry: Arc<Notify>,
+    /// A rendition has none: its source is measured.
+    meter: Option<Arc<MediaMeter>>,
     /// What this is made from, if it is a rendition.
     source: Option<Arc<Self>>,
     _task: AbortOnDropHandle<()>,
@@ -56,6 +79,7 @@ impl Input {
     pub(super) fn start(
         source: &InputSource,
         certificates: Arc<Certificates>,
+        meters: &MediaMeters,
     ) -> Result<Self, RelayFailure> {
         let invalid = |why| UpstreamError::AddressInvalid(why).failure(Side::Input);
         let address = match Address::parse(&source.url).map_err(invalid)? {
@@ -64,11 +88,18 @@ impl Input {
         };
         let fan_out = Arc::<FanOut>::default();
         let (failed, failure) = watch::channel(None);
-        let playing = play_repeatedly(address, certificates, Arc::clone(&fan_out), failed);
+        let retry = Arc::<Notify>::default();
+        let meter = Arc::<MediaMeter>::default();
+        meters.add(&source.stream_id, &source.connection_id, &meter);
+        let media = (Arc::clone(&fan_out), Arc::clone(&meter));
+        let attempts = (Arc::clone(&retry), failed);
+        let playing = play_repeatedly(address, certificates, media, attempts);
         Ok(Self {
             fan_out,
             failure,
+            retry,
             source: None,
+            meter: Some(meter),
             _task: AbortOnDropHandle::new(tokio::spawn(playing)),
         })
     }
@@ -83,7 +114,9 @@ impl Input {
         Self {
             fan_out,
             failure,
+            retry: Arc::clone(&source.retry),
             source: Some(source),
+            meter: None,
             _task: task,
         }
     }
@@ -91,6 +124,33 @@ impl Input {
     /// Adds an output, which receives packets after a delay.
     pub(crate) fn subscribe(&self, delay: Duration) -> Arc<OutputQueue> {
         self.fan_out.subscribe(delay)
+    }
+
+    /// Adds an output that may have received packets of another input.
+    pub(super) fn attach(&self, queue: &Arc<OutputQueue>) {
+        self.fan_out.attach(queue);
+    }
+
+    /// Removes an output.
+    pub(super) fn unsubscribe(&self, queue: &Arc<OutputQueue>) {
+        self.fan_out.detach(queue);
+    }
+
+    /// What this is made from, if it is a rendition.
+    pub(crate) fn source(&self) -> Option<&Arc<Self>> {
+        self.source.as_ref()
+    }
+
+    /// Measures the media from now on as that of another connection.
+    pub(super) fn measure_for(&self, source: &InputSource, meters: &MediaMeters) {
+        if let Some(meter) = &self.meter {
+            meters.add(&source.stream_id, &source.connection_id, meter);
+        }
+    }
+
+    /// Tries again at once if there is no play session: another publisher has come.
+    pub(super) fn retry(&self) {
+        self.retry.notify_one();
     }
 
     /// Why there is no media now.
@@ -125,20 +185,21 @@ impl Input {
 async fn play_repeatedly(
     address: RtmpAddress,
     certificates: Arc<Certificates>,
-    fan_out: Arc<FanOut>,
-    failed: watch::Sender<Option<RelayFailure>>,
+    (fan_out, meter): (Arc<FanOut>, Arc<MediaMeter>),
+    (retry, failed): (Arc<Notify>, watch::Sender<Option<RelayFailure>>),
 ) {
-    let mut epoch = 0;
     let mut failures = 0;
     loop {
         let mut player = Player {
             fan_out: &fan_out,
+            meter: &meter,
             failed: &failed,
-            epoch: &mut epoch,
+            epoch: 0,
             has_played: false,
         };
         let error = player.play(&address, &certificates).await;
         failures = if player.has_played { 1 } else { failures + 1 };
+        fan_out.interrupt();
         let failure = error.failure(Side::Input);
         tracing::debug!(
             code = failure.code,
@@ -146,16 +207,17 @@ async fn play_repeatedly(
             "the input is lost"
         );
         failed.send_replace(Some(failure));
-        sleep(RETRY_BACKOFF.delay(failures)).await;
+        let _ = timeout(RETRY_BACKOFF.delay(failures), retry.notified()).await;
     }
 }
 
 /// One play session.
 struct Player<'a> {
     fan_out: &'a FanOut,
+    meter: &'a MediaMeter,
     failed: &'a watch::Sender<Option<RelayFailure>>,
-    /// The number of the last play session, or publisher in it.
-    epoch: &'a mut u64,
+    /// The number of the play session, or publisher in it.
+    epoch: u64,
     has_played: bool,
 }
 
@@ -163,7 +225,7 @@ impl Player<'_> {
     /// Plays until the session ends; returns why.
     async fn play(&mut self, address: &RtmpAddress, certificates: &Certificates) -> UpstreamError {
         let played: Result<Infallible, _> = async {
-            let addresses = address.site.addresses(None).await?;
+            let addresses = Addresses::find(&address.site, None).await?;
             let connection = connect(address, &addresses, certificates).await?;
             let target = StreamTarget {
                 app: address.app.expose(),
@@ -174,7 +236,7 @@ impl Player<'_> {
             let redact = |words: &str| secrets.redact(words);
             let session = Session::play(connection.transport, target).await;
             let session = session.map_err(|error| UpstreamError::starting(error, redact))?;
-            *self.epoch += 1;
+            self.epoch = next_epoch();
             let ended = self.receive(session).await;
             Err(match ended {
                 SessionError::Refused(words) => UpstreamError::Refused(redact(&words)),
@@ -221,7 +283,8 @@ impl Player<'_> {
         }
         // The next publisher has other timestamps.
         if let Some((event::STREAM_EOF, _)) = message.event() {
-            *self.epoch += 1;
+            self.epoch = next_epoch();
+            self.fan_out.interrupt();
         }
         if let Some(Response::Status {
             is_error: true,
@@ -236,13 +299,14 @@ impl Player<'_> {
     }
 
     fn publish(&mut self, message: &Message) {
-        let Some(packet) = Packet::of(message, *self.epoch) else {
+        let Some(packet) = Packet::of(message, self.epoch) else {
             return;
         };
         if !self.has_played && !packet.is_description() {
             self.has_played = true;
             self.failed.send_replace(None);
         }
+        self.meter.add(&packet, Instant::now());
         self.fan_out.publish(packet);
     }
 }

@@ -3,20 +3,26 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::input::{Input, InputSource};
-use crate::edge::relays::{relay_failure::RelayFailure, upstream::Certificates};
+use crate::edge::{
+    media_meters::MediaMeters,
+    relays::{relay_failure::RelayFailure, upstream::Certificates},
+};
 
 /// The play sessions of a worker: one for each live stream, whatever the number of relays.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     inputs: Mutex<Vec<(InputSource, Weak<Input>)>>,
     certificates: Arc<Certificates>,
+    meters: MediaMeters,
 }
 
 impl Inputs {
-    pub(crate) fn new(certificates: Arc<Certificates>) -> Self {
+    /// The inputs add what they measure to the meters.
+    pub(crate) fn new(certificates: Arc<Certificates>, meters: MediaMeters) -> Self {
         Self {
             inputs: Mutex::default(),
             certificates,
+            meters,
         }
     }
 
@@ -29,8 +35,31 @@ impl Inputs {
         if let Some(input) = same.and_then(|(_, input)| input.upgrade()) {
             return Ok(input);
         }
-        let input = Arc::new(Input::start(&source, Arc::clone(&self.certificates))?);
+        let certificates = Arc::clone(&self.certificates);
+        let input = Arc::new(Input::start(&source, certificates, &self.meters)?);
         inputs.push((source, Arc::downgrade(&input)));
         Ok(input)
+    }
+
+    /// The play session of the source to which a stream has moved. It is the present one if that
+    /// plays the same URL: media servers send the next publisher of a name on it.
+    pub(crate) fn follow(
+        &self,
+        present: &Arc<Input>,
+        source: InputSource,
+    ) -> Result<Arc<Input>, RelayFailure> {
+        let mut inputs = self.inputs.lock();
+        let is_present = |input: &Weak<Input>| input.as_ptr() == Arc::as_ptr(present);
+        let known = inputs.iter_mut().find(|(_, input)| is_present(input));
+        if let Some((known, _)) = known
+            && known.url == source.url
+        {
+            present.measure_for(&source, &self.meters);
+            *known = source;
+            present.retry();
+            return Ok(Arc::clone(present));
+        }
+        drop(inputs);
+        self.get(source)
     }
 }

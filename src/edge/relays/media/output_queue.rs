@@ -44,11 +44,22 @@ struct State {
     epoch: u64,
     /// The lag that is allowed: more while the output catches up after its start.
     max_lag_ms: i64,
+    /// Whether the publisher is known to be away: no media of the next one has come.
+    is_interrupted: bool,
     delay: Delay,
     /// The last descriptions that the output has taken.
     described: VecDeque<Packet>,
     /// The packets that were dropped because the destination was too slow.
     dropped: u64,
+}
+
+/// What a queue has next.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    /// Packets, oldest first; never none.
+    Packets(Vec<Packet>),
+    /// The publisher is away, and all of its packets were taken.
+    Interrupted,
 }
 
 impl State {
@@ -60,6 +71,7 @@ impl State {
             start: None,
             epoch: 0,
             max_lag_ms: MAX_LAG_MS,
+            is_interrupted: false,
             delay: Delay::new(delay),
             described: VecDeque::new(),
             dropped: 0,
@@ -82,7 +94,7 @@ impl OutputQueue {
         for packet in packets {
             match state.delay.is_zero() {
                 true => state.push(packet, true),
-                false => state.delay.push(packet, true, Instant::now()),
+                false => state.delay.push(Some((packet, true)), Instant::now()),
             }
         }
         state.max_lag_ms = MAX_LAG_MS + state.lag_ms().max(0);
@@ -97,7 +109,7 @@ impl OutputQueue {
             true => state.append(packet, has_video),
             false => {
                 let now = Instant::now();
-                state.delay.push(packet, has_video, now);
+                state.delay.push(Some((packet, has_video)), now);
                 state.release(now);
             }
         }
@@ -108,16 +120,38 @@ impl OutputQueue {
         }
     }
 
-    /// The next packets, oldest first; never none.
-    pub(crate) async fn next_batch(&self) -> Vec<Packet> {
+    /// The publisher is away. What is held back is sent before.
+    pub(super) fn interrupt(&self) {
+        let mut state = self.state.lock();
+        match state.delay.is_zero() {
+            true => state.is_interrupted = true,
+            false => state.delay.push(None, Instant::now()),
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Skips media until the next keyframe, unless there is media that can be taken.
+    pub(crate) fn await_keyframe(&self) {
+        let mut state = self.state.lock();
+        state.awaits_keyframe |= state.packets.iter().all(Packet::is_description);
+    }
+
+    /// The next packets, or with `heeds_interruption` that there are none because the publisher
+    /// is away. Nothing is lost when it is dropped.
+    pub(crate) async fn next(&self, heeds_interruption: bool) -> Queued {
         loop {
-            let (batch, next_due) = {
+            let (is_interrupted, next_due) = {
                 let mut state = self.state.lock();
                 state.release(Instant::now());
-                (state.take_batch(), state.delay.next_due())
+                let batch = state.take_batch();
+                if !batch.is_empty() {
+                    return Queued::Packets(batch);
+                }
+                (state.is_interrupted, state.delay.next_due())
             };
-            if !batch.is_empty() {
-                return batch;
+            if heeds_interruption && is_interrupted {
+                return Queued::Interrupted;
             }
             tokio::select! {
                 () = self.filled.notified() => {}
@@ -135,6 +169,15 @@ impl OutputQueue {
             state.restart();
         }
         is_delayed
+    }
+
+    /// The next packets, oldest first; never none.
+    #[cfg(test)]
+    pub(crate) async fn next_batch(&self) -> Vec<Packet> {
+        match self.next(false).await {
+            Queued::Packets(batch) => batch,
+            Queued::Interrupted => Vec::new(),
+        }
     }
 
     /// The number of packets that were dropped because the destination was too slow.
@@ -156,8 +199,11 @@ impl OutputQueue {
 impl State {
     /// Appends the packets whose delay is over.
     fn release(&mut self, now: Instant) {
-        while let Some((packet, has_video)) = self.delay.pop_due(now) {
-            self.append(packet, has_video);
+        while let Some(due) = self.delay.pop_due(now) {
+            match due {
+                Some((packet, has_video)) => self.append(packet, has_video),
+                None => self.is_interrupted = true,
+            }
         }
     }
 
@@ -172,12 +218,15 @@ impl State {
     fn restart(&mut self) {
         let waiting = std::mem::take(&mut self.packets);
         let described = std::mem::take(&mut self.described);
+        // All that waits is from before the interruption.
+        let is_interrupted = self.is_interrupted;
         self.bytes = 0;
         self.start = None;
         self.awaits_keyframe = true;
         for packet in described.into_iter().chain(waiting) {
             self.push(packet, true);
         }
+        self.is_interrupted = is_interrupted;
     }
 
     fn push(&mut self, packet: Packet, has_video: bool) {
@@ -188,6 +237,7 @@ impl State {
         if self.skips(&packet, has_video) {
             return;
         }
+        self.is_interrupted &= packet.is_description();
         self.bytes += packet.payload.len();
         self.packets.push_back(packet);
     }

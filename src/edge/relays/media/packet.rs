@@ -64,6 +64,14 @@ pub(crate) struct HeaderSlot {
     track: u8,
 }
 
+impl HeaderSlot {
+    /// Whether it is the configuration with which the first track is decoded, and not a
+    /// description of colors or channels.
+    pub(crate) fn configures_decoder(self) -> bool {
+        self.track == 0 && matches!(self.packet_type, SEQUENCE_START | MPEG2TS_SEQUENCE_START)
+    }
+}
+
 /// A packet of media, as the body of an FLV tag.
 #[derive(Debug, Clone)]
 pub(crate) struct Packet {

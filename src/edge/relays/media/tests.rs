@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{
     fan_out::FanOut,
-    output_queue::OutputQueue,
+    output_queue::{OutputQueue, Queued},
     packet::{Packet, Role},
 };
 use crate::edge::relays::rtmp::{
@@ -172,6 +172,78 @@ async fn a_new_epoch_begins_at_its_own_keyframe() {
     taken(&queue).await;
     fan_out.publish(packet(VIDEO, 9_000, FRAME, 2));
     fan_out.publish(packet(VIDEO, 9_100, KEYFRAME, 2));
+    assert_eq!(taken(&queue).await, [(9_100, Role::Keyframe)]);
+}
+
+#[tokio::test]
+async fn a_queue_tells_of_an_interruption_after_its_packets_until_media_comes() {
+    let fan_out = started();
+    let queue = fan_out.subscribe(Duration::ZERO);
+    play(&fan_out, 0, 500);
+    fan_out.interrupt();
+    assert!(matches!(queue.next(true).await, Queued::Packets(_)));
+    assert!(matches!(queue.next(true).await, Queued::Interrupted));
+
+    // Descriptions of the next publisher are no media yet.
+    fan_out.publish(packet(VIDEO, 0, VIDEO_HEADER, 2));
+    assert!(matches!(queue.next(true).await, Queued::Packets(_)));
+    assert!(matches!(queue.next(true).await, Queued::Interrupted));
+    fan_out.publish(packet(VIDEO, 0, KEYFRAME, 2));
+    assert!(matches!(queue.next(true).await, Queued::Packets(_)));
+    let next = timeout(Duration::from_millis(50), queue.next(true));
+    assert!(next.await.is_err(), "there is a publisher");
+}
+
+#[tokio::test]
+async fn a_delayed_queue_tells_of_an_interruption_after_what_it_holds_back() {
+    let fan_out = started();
+    let queue = fan_out.subscribe(Duration::from_millis(300));
+    play(&fan_out, 0, 500);
+    fan_out.interrupt();
+    assert_eq!(taken_until_interrupted(&queue).await, 2 + 10);
+
+    // Another connection needs the descriptions. The publisher is still away.
+    assert!(queue.restart());
+    assert_eq!(taken_until_interrupted(&queue).await, 2);
+    fan_out.publish(packet(VIDEO, 0, KEYFRAME, 2));
+    assert!(matches!(queue.next(false).await, Queued::Packets(_)));
+    let next = timeout(Duration::from_millis(50), queue.next(true));
+    assert!(next.await.is_err(), "there is a publisher");
+}
+
+/// The number of packets before the interruption.
+async fn taken_until_interrupted(queue: &Arc<OutputQueue>) -> usize {
+    let mut taken = 0;
+    while let Queued::Packets(batch) = queue.next(true).await {
+        taken += batch.len();
+    }
+    taken
+}
+
+#[tokio::test]
+async fn after_an_interruption_new_outputs_wait_for_the_next_publisher() {
+    let fan_out = started();
+    play(&fan_out, 0, 500);
+    fan_out.interrupt();
+    let queue = fan_out.subscribe(Duration::ZERO);
+    assert_eq!(without_headers(&taken(&queue).await), []);
+    fan_out.publish(packet(VIDEO, 7_000, KEYFRAME, 2));
+    assert_eq!(taken(&queue).await, [(7_000, Role::Keyframe)]);
+}
+
+#[tokio::test]
+async fn an_output_that_moves_to_another_input_gets_nothing_of_the_first_one_any_more() {
+    let (first, second) = (started(), FanOut::default());
+    let queue = first.subscribe(Duration::ZERO);
+    play(&first, 0, 500);
+    taken(&queue).await;
+    second.publish(packet(VIDEO, 8_900, FRAME, 2));
+
+    first.detach(&queue);
+    second.attach(&queue);
+    play(&first, 500, 2_000);
+    second.publish(packet(VIDEO, 9_000, FRAME, 2));
+    second.publish(packet(VIDEO, 9_100, KEYFRAME, 2));
     assert_eq!(taken(&queue).await, [(9_100, Role::Keyframe)]);
 }
 

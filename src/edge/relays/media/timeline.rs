@@ -12,7 +12,7 @@ const MAX_FORWARD_MS: i64 = 10_000;
 ///
 /// They begin at 0 and never go back. The distances between packets stay as they are,
 /// between audio and video too. When the input starts anew, they continue after the time
-/// that has passed meanwhile.
+/// that has passed meanwhile, and after all that was sent.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     last: Option<Last>,
@@ -20,6 +20,26 @@ pub(crate) struct Timeline {
     tracks: [Option<Last>; 3],
     /// The last timestamps of audio, video and data.
     sent: [i64; 3],
+    /// Whether the next packet is a new start, whatever its timestamp.
+    is_restarted: bool,
+}
+
+/// The tracks of an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Track {
+    Video,
+    Audio,
+    Data,
+}
+
+impl Track {
+    fn of(packet: &Packet) -> Self {
+        match packet.kind() {
+            VIDEO => Self::Video,
+            AUDIO => Self::Audio,
+            _ => Self::Data,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,16 +56,19 @@ impl Last {
     fn step(self, packet: &Packet) -> i64 {
         i64::from(packet.timestamp.wrapping_sub(self.timestamp).cast_signed())
     }
+
+    /// The position after the time that has passed since it, at least one millisecond.
+    fn position_at(self, now: Instant) -> i64 {
+        let elapsed = now.saturating_duration_since(self.at).as_millis();
+        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        self.position + elapsed.clamp(1, i64::from(u32::MAX))
+    }
 }
 
 impl Timeline {
     /// The timestamp of the next packet, which is sent `now`.
     pub(crate) fn next(&mut self, packet: &Packet, now: Instant) -> u32 {
-        let track = match packet.kind() {
-            VIDEO => 0,
-            AUDIO => 1,
-            _ => 2,
-        };
+        let track = Track::of(packet) as usize;
         let position = self.position(self.tracks[track], packet, now);
         let last = Some(Last {
             epoch: packet.epoch,
@@ -54,6 +77,7 @@ impl Timeline {
             at: now,
         });
         (self.last, self.tracks[track]) = (last, last);
+        self.is_restarted = false;
         self.sent[track] = self.sent[track].max(position);
         wrapped(self.sent[track])
     }
@@ -62,6 +86,9 @@ impl Timeline {
     /// else from the last one of any track.
     fn position(&self, track: Option<Last>, packet: &Packet, now: Instant) -> i64 {
         let Some(last) = self.last else { return 0 };
+        if self.is_restarted {
+            return self.restart_position(last, now);
+        }
         let track = track.filter(|track| track.epoch == packet.epoch);
         if let Some(track) = track
             && let step = track.step(packet)
@@ -78,9 +105,37 @@ impl Timeline {
         if last.epoch == packet.epoch && (-backward..=MAX_FORWARD_MS).contains(&step) {
             return last.position + step;
         }
-        let elapsed = now.saturating_duration_since(last.at).as_millis();
-        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
-        last.position + elapsed.clamp(1, i64::from(u32::MAX))
+        self.restart_position(last, now)
+    }
+
+    /// The position of a packet that is sent `now`, whose timestamp is unrelated to others.
+    fn restart_position(&self, last: Last, now: Instant) -> i64 {
+        let sent = self.sent.into_iter().max().unwrap_or_default();
+        last.position_at(now).max(sent + 1)
+    }
+
+    /// Makes the next packet a new start: something else was sent instead of what is missing.
+    pub(crate) fn restart(&mut self) {
+        self.is_restarted = true;
+        self.tracks = [None; 3];
+    }
+
+    /// The position that the media would have `now`; `None` before the first packet.
+    pub(super) fn position_at(&self, now: Instant) -> Option<i64> {
+        Some(self.last?.position_at(now))
+    }
+
+    /// The position of the last packet of a track.
+    pub(super) fn sent(&self, track: Track) -> i64 {
+        self.sent[track as usize]
+    }
+
+    /// The timestamp of a packet that is not from the input, at a position after all others of
+    /// its track.
+    pub(super) fn place(&mut self, track: Track, position: i64) -> u32 {
+        let sent = &mut self.sent[track as usize];
+        *sent = position.max(*sent + 1);
+        wrapped(*sent)
     }
 
     /// The greatest timestamp so far, for what has no time of its own.
@@ -156,6 +211,27 @@ mod tests {
         assert_eq!(timeline.next(&packet(Role::Frame, 2, 40), later), 1_740);
         assert_eq!(timeline.next(&packet(Role::Frame, 2, 90_000), later), 1_741);
         assert_eq!(timeline.next(&packet(Role::Frame, 2, 80_000), later), 1_742);
+    }
+
+    #[test]
+    fn after_a_restart_all_tracks_continue_behind_everything_that_was_sent() {
+        let (mut timeline, now) = (Timeline::default(), Instant::now());
+        timeline.next(&packet(Role::Keyframe, 1, 5_000), now);
+        timeline.next(&packet(Role::Audio, 1, 5_020), now);
+        let later = now + Duration::from_secs(3);
+        assert_eq!(timeline.position_at(later), Some(3_020));
+        assert_eq!(timeline.place(Track::Audio, 3_020), 3_020);
+        assert_eq!(timeline.place(Track::Audio, 3_020), 3_021);
+        assert_eq!(timeline.place(Track::Video, 2_000), 2_000);
+
+        timeline.restart();
+        // The same epoch, a plausible step: it would be at 3 s without the restart.
+        assert_eq!(
+            timeline.next(&packet(Role::Keyframe, 1, 8_000), later),
+            3_022
+        );
+        assert_eq!(timeline.next(&packet(Role::Audio, 1, 8_010), later), 3_032);
+        assert_eq!(timeline.next(&packet(Role::Frame, 1, 8_040), later), 3_062);
     }
 
     #[test]

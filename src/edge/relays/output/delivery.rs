@@ -2,15 +2,14 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use parking_lot::Mutex;
 
 use super::{media_bytes::MediaBytes, tcp_info::TcpInfo};
-use crate::edge::relays::media::{Input, OutputQueue};
+use crate::edge::relays::media::OutputQueue;
 
 /// The bytes of media that a destination has acknowledged.
 ///
@@ -26,6 +25,18 @@ pub(crate) struct Delivery {
     /// The packets that queues before this one have dropped.
     dropped_before: AtomicU64,
     acknowledged: AtomicU64,
+    is_holding: AtomicBool,
+}
+
+/// How well media is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct DeliveryQuality {
+    /// The media that waits to be sent, in milliseconds.
+    pub(crate) lag_ms: i64,
+    /// Packets that were dropped because the destination was too slow.
+    pub(crate) dropped_packets: u64,
+    /// TCP segments that were sent again, over all connections; 0 if unknown.
+    pub(crate) retransmitted_segments: u64,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +46,10 @@ struct Connection {
     media: Option<MediaBytes>,
     /// The bytes that connections before this one have delivered.
     before: u64,
+    /// The segments that it has sent again, as last read.
+    retransmitted: u64,
+    /// Those of the connections before it.
+    retransmitted_before: u64,
 }
 
 #[derive(Debug, Default)]
@@ -72,28 +87,33 @@ impl Delivery {
         self.connection.lock().media = Some(MediaBytes::begin_at(0));
     }
 
+    /// Whether the output bridges the time without media.
+    pub(super) fn set_holding(&self, is_holding: bool) {
+        self.is_holding.store(is_holding, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_holding(&self) -> bool {
+        self.is_holding.load(Ordering::Relaxed)
+    }
+
     fn replace(&self, source: Source) {
         let before = self.bytes();
-        *self.connection.lock() = Connection {
+        let mut connection = self.connection.lock();
+        *connection = Connection {
             source,
-            media: None,
             before,
+            retransmitted_before: connection.retransmitted(),
+            ..Connection::default()
         };
     }
 
-    /// The queue from which the output sends. A delayed one is kept over connections: what it
-    /// holds back is sent on the next one.
-    pub(super) fn subscribe(&self, input: &Input, delay: Duration) -> Arc<OutputQueue> {
-        let mut queue = self.queue.lock();
-        if let Some(delayed) = queue.take_if(|queue| queue.restart()) {
-            return Arc::clone(queue.insert(delayed));
-        }
-        let new = input.subscribe(delay);
-        if let Some(before) = queue.replace(Arc::clone(&new)) {
+    /// The queue from which the output sends, which may be that of the connection before.
+    pub(super) fn observe(&self, queue: &Arc<OutputQueue>) {
+        let before = self.queue.lock().replace(Arc::clone(queue));
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, queue)) {
             self.dropped_before
                 .fetch_add(before.dropped(), Ordering::Relaxed);
         }
-        new
     }
 
     /// Media follows after this number of written bytes.
@@ -169,14 +189,19 @@ impl Delivery {
         }
     }
 
-    /// The number of packets that were dropped because the destination is too slow, and the
-    /// media that waits, in milliseconds.
-    pub(crate) fn drops_and_lag(&self) -> (u64, i64) {
+    /// How well media is delivered now.
+    pub(crate) fn quality(&self) -> DeliveryQuality {
+        let retransmitted_segments = self.connection.lock().retransmitted();
         let queue = self.queue.lock();
         let before = self.dropped_before.load(Ordering::Relaxed);
-        queue.as_ref().map_or((before, 0), |queue| {
+        let (dropped_packets, lag_ms) = queue.as_ref().map_or((before, 0), |queue| {
             (before + queue.dropped(), queue.lag_ms())
-        })
+        });
+        DeliveryQuality {
+            lag_ms,
+            dropped_packets,
+            retransmitted_segments,
+        }
     }
 }
 
@@ -187,6 +212,16 @@ impl Connection {
         };
         let position = self.source.acknowledged();
         self.before + position.map_or(0, |position| media.before(position))
+    }
+
+    /// The segments that were sent again, over all connections. It never decreases.
+    fn retransmitted(&mut self) -> u64 {
+        if let Source::Tcp(info) = &self.source
+            && let Ok(bytes) = info.bytes()
+        {
+            self.retransmitted = self.retransmitted.max(bytes.retransmitted_segments);
+        }
+        self.retransmitted_before + self.retransmitted
     }
 }
 
@@ -229,7 +264,7 @@ mod tests {
                 acknowledged,
             },
             media: Some(MediaBytes::begin_at(0)),
-            before: 0,
+            ..Connection::default()
         };
         delivery
     }
@@ -270,5 +305,15 @@ mod tests {
         delivery.media_begins(3_000);
         delivery.wrote(3_500);
         assert_eq!(delivery.bytes(), 1_500);
+    }
+
+    #[test]
+    fn the_segments_that_earlier_connections_sent_again_are_added() {
+        let delivery = counting(0, None);
+        for segments in [3, 4] {
+            delivery.connection.lock().retransmitted = segments;
+            delivery.replace(Source::default());
+        }
+        assert_eq!(delivery.quality().retransmitted_segments, 7);
     }
 }

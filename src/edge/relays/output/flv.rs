@@ -6,11 +6,14 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::sequence::Sequence;
-use crate::edge::relays::{media::OutputQueue, rtmp::Message};
+use crate::edge::relays::{
+    media::{OutputQueue, Queued},
+    rtmp::Message,
+};
 
 /// The head of an FLV file: version 1 with audio and video, its length, and the length of
 /// the tag before the first one.
-const HEADER: &[u8] = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00";
+pub(super) const HEADER: &[u8] = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00";
 
 const TAG_HEADER_BYTES: usize = 11;
 /// The length of a tag, behind it.
@@ -25,17 +28,21 @@ pub(super) async fn write_packets(
     queue: &OutputQueue,
 ) -> io::Result<()> {
     let mut sequence = Sequence::default();
+    let mut packets = Vec::new();
     target.write_all(HEADER).await?;
     loop {
-        for packet in queue.next_batch().await {
-            if let Some(timestamp) = sequence.next(&packet, Instant::now()) {
-                write_tag(target, packet.kind(), timestamp, &packet.payload).await?;
+        if let Queued::Packets(batch) = queue.next(false).await {
+            for packet in batch {
+                sequence.push(packet, Instant::now(), &mut packets);
             }
+        }
+        for (timestamp, packet) in packets.drain(..) {
+            write_tag(target, packet.kind(), timestamp, &packet.payload).await?;
         }
     }
 }
 
-async fn write_tag(
+pub(super) async fn write_tag(
     target: &mut (impl AsyncWrite + Unpin),
     kind: u8,
     timestamp: u32,

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     edge::relays::{
-        media::{FanOut, Input, Packet},
+        media::{FanOut, Input, Packet, next_epoch},
         relay_failure::RelayFailure,
         rtmp::Message,
     },
@@ -96,13 +96,12 @@ async fn encode_repeatedly(
     fan_out: Arc<FanOut>,
     failed: watch::Sender<Option<RelayFailure>>,
 ) {
-    let (mut epoch, mut failures) = (0, 0);
+    let mut failures = 0;
     loop {
-        epoch += 1;
         let mut encoding = Encoding {
             fan_out: &fan_out,
             failed: &failed,
-            epoch,
+            epoch: next_epoch(),
             has_media: false,
         };
         let failure = encoding.run(&source, limits, &encoder).await;

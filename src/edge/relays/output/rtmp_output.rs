@@ -12,11 +12,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{delivery::Delivery, sequence::Sequence};
+use super::{delivery::Delivery, playout::Playout};
 use crate::{
     domain::{Secret, UrlPolicy},
     edge::relays::{
-        media::{Input, OutputQueue, Packet, Role},
+        media::{Packet, Role, Subscription},
         relay_failure::RelayFailure,
         rtmp::{
             Incoming, Message, Outgoing, Response, Session, SessionError, StreamTarget, amf0,
@@ -24,6 +24,7 @@ use crate::{
         },
         upstream::{Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
     },
+    outbound::Addresses,
 };
 
 /// A stream that is closed sooner after it was accepted was refused after all.
@@ -53,9 +54,7 @@ pub(crate) struct RtmpOutput<'a> {
     pub(crate) address: &'a RtmpAddress,
     pub(crate) policy: &'a UrlPolicy,
     pub(crate) certificates: &'a Certificates,
-    pub(crate) input: &'a Input,
-    /// How much later the media is sent.
-    pub(crate) delay: Duration,
+    pub(crate) subscription: &'a Subscription,
     pub(crate) delivery: &'a Delivery,
 }
 
@@ -73,7 +72,7 @@ impl RtmpOutput<'_> {
     /// them. So only codecs of the stream are announced. If one becomes known later, the
     /// output connects again.
     pub(crate) async fn run(&self, stop: &CancellationToken) -> Result<(), RelayFailure> {
-        let mut codecs = self.input.enhanced_codecs();
+        let mut codecs = self.subscription.enhanced_codecs();
         loop {
             let started = tokio::select! {
                 biased;
@@ -90,7 +89,7 @@ impl RtmpOutput<'_> {
                 Err(SendEnd::NotAnnounced(codec)) => {
                     tracing::info!(codec, "connecting again to announce a codec");
                     codecs.push(codec);
-                    let known = self.input.enhanced_codecs().into_iter();
+                    let known = self.subscription.enhanced_codecs().into_iter();
                     let new: Vec<_> = known.filter(|codec| !codecs.contains(codec)).collect();
                     codecs.extend(new);
                 }
@@ -103,7 +102,7 @@ impl RtmpOutput<'_> {
         &self,
         codecs: &[String],
     ) -> Result<Session<impl AsyncRead + AsyncWrite + use<>>, UpstreamError> {
-        let addresses = self.address.site.addresses(Some(self.policy)).await?;
+        let addresses = Addresses::find(&self.address.site, Some(self.policy)).await?;
         let connection = connect(self.address, &addresses, self.certificates).await?;
         self.delivery.connected(connection.local, connection.peer);
         let target = StreamTarget {
@@ -128,7 +127,7 @@ impl RtmpOutput<'_> {
             four_ccs,
         } = session;
         let started = Instant::now();
-        let queue = self.delivery.subscribe(self.input, self.delay);
+        let playout = Playout::new(self.subscription, self.delivery);
         let (replies, wanted) = mpsc::channel(REPLY_QUEUE_LENGTH);
         let mut listening = pin!(self.listen(&mut incoming, replies));
         let accepted = AcceptedCodecs {
@@ -140,7 +139,7 @@ impl RtmpOutput<'_> {
             () = stop.cancelled() => Ok(()),
             // It has ended, and must not be polled again.
             error = &mut listening => return Err(SendEnd::Failed(self.ended(error, started))),
-            end = self.send_packets(&mut outgoing, &queue, wanted, &accepted) => Err(end),
+            end = self.send_packets(&mut outgoing, playout, wanted, &accepted) => Err(end),
         };
         match sent {
             // The reason may not have been read yet.
@@ -168,12 +167,11 @@ impl RtmpOutput<'_> {
     async fn send_packets<C: AsyncWrite>(
         &self,
         outgoing: &mut Outgoing<C>,
-        queue: &OutputQueue,
+        mut playout: Playout<'_>,
         mut replies: mpsc::Receiver<Message>,
         codecs: &AcceptedCodecs<'_>,
     ) -> SendEnd {
         let lost = || SendEnd::Failed(UpstreamError::Lost("the connection was lost".into()));
-        let mut sequence = Sequence::default();
         let mut has_media = false;
         let mut checked = 0;
         loop {
@@ -185,16 +183,16 @@ impl RtmpOutput<'_> {
                 checked = outgoing.written();
                 self.kernel_has_room().await;
             }
-            let batch = tokio::select! {
+            let packets = tokio::select! {
                 Some(reply) = replies.recv() => {
                     if self.send_reply(outgoing, &reply).await.is_err() {
                         return lost();
                     }
                     continue;
                 }
-                batch = queue.next_batch() => batch,
+                packets = playout.next() => packets,
             };
-            for packet in &batch {
+            for (timestamp, packet) in &packets {
                 if let Err(end) = codecs.check(packet) {
                     return end;
                 }
@@ -205,9 +203,7 @@ impl RtmpOutput<'_> {
                     self.delivery.media_begins(outgoing.written());
                     has_media = true;
                 }
-                if let Some(timestamp) = sequence.next(packet, Instant::now()) {
-                    outgoing.queue(&message(packet, timestamp, outgoing.stream_id()));
-                }
+                outgoing.queue(&message(packet, *timestamp, outgoing.stream_id()));
             }
         }
     }

@@ -1,21 +1,25 @@
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path};
 
-use tokio::process::ChildStdin;
+use tokio::{io::AsyncWriteExt, process::ChildStdin};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    continuation::{Continuation, Continued},
     delivery::Delivery,
     ffmpeg::{Ffmpeg, Spawner},
-    flv::write_packets,
+    flv::{self, write_tag},
+    playout::Playout,
     preset_file::{PresetFile, PresetFolder},
+    sequence::TimedPacket,
 };
 use crate::{
     domain::{Secret, UrlPolicy},
     edge::relays::{
-        media::{Input, OutputQueue},
+        media::Subscription,
         relay_failure::RelayFailure,
-        upstream::{Side, SrtAddress},
+        upstream::{Side, SrtAddress, UpstreamError},
     },
+    outbound::Addresses,
     proto::v1::RelayErrorSeverity::Fatal,
 };
 
@@ -42,37 +46,59 @@ pub(crate) struct SrtOutput<'a> {
     pub(crate) program: &'a Path,
     pub(crate) spawner: &'a Spawner,
     pub(crate) presets: &'a PresetFolder,
-    pub(crate) input: &'a Input,
-    /// How much later the media is sent.
-    pub(crate) delay: Duration,
+    pub(crate) subscription: &'a Subscription,
     pub(crate) delivery: &'a Delivery,
+}
+
+/// Why ffmpeg has to end without a failure.
+enum End {
+    Stopped,
+    /// Another publisher sends what MPEG-TS cannot continue with.
+    MediaChanged,
 }
 
 impl SrtOutput<'_> {
     /// Sends until `stop` or a failure. The end takes less than a second.
     pub(crate) async fn run(&self, stop: &CancellationToken) -> Result<(), RelayFailure> {
-        let started = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(()),
-            started = self.start() => started,
-        };
-        let (mut ffmpeg, _preset) = started?;
+        let mut playout = None;
+        loop {
+            let started = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                started = self.start() => started,
+            };
+            let (ffmpeg, _preset) = started?;
+            let playout =
+                playout.get_or_insert_with(|| Playout::new(self.subscription, self.delivery));
+            match self.send(ffmpeg, playout, stop).await? {
+                End::Stopped => return Ok(()),
+                End::MediaChanged => {}
+            }
+        }
+    }
+
+    /// Sends with one process.
+    async fn send(
+        &self,
+        mut ffmpeg: Ffmpeg,
+        playout: &mut Playout<'_>,
+        stop: &CancellationToken,
+    ) -> Result<End, RelayFailure> {
         let stdin = ffmpeg.take_stdin();
         let unreadable = ffmpeg.logs(UNREADABLE_CODEC);
-        let queue = self.delivery.subscribe(self.input, self.delay);
         let ended = tokio::select! {
             biased;
-            () = stop.cancelled() => None,
-            exit = ffmpeg.exited() => Some(exit),
+            () = stop.cancelled() => Ok(End::Stopped),
+            exit = ffmpeg.exited() => Err(exit),
             () = unreadable => return Err(codec_unreadable()),
-            never = feed(stdin, &queue) => match never {},
+            end = feed(stdin, playout) => Ok(end),
         };
         match ended {
-            None => {
+            Ok(end) => {
                 ffmpeg.terminate().await;
-                Ok(())
+                Ok(end)
             }
-            Some(exit) => {
+            Err(exit) => {
                 let lines = ffmpeg.stderr_lines().await;
                 Err(RelayFailure::of_exit(exit, &lines))
             }
@@ -80,8 +106,9 @@ impl SrtOutput<'_> {
     }
 
     async fn start(&self) -> Result<(Ffmpeg, PresetFile), RelayFailure> {
-        let addresses = self.address.site.addresses(Some(self.policy)).await;
-        let addresses = addresses.map_err(|error| error.failure(Side::Output))?;
+        let addresses = Addresses::find(&self.address.site, Some(self.policy)).await;
+        let addresses =
+            addresses.map_err(|error| UpstreamError::from(error).failure(Side::Output))?;
         let cannot_start = |error: io::Error| RelayFailure::cannot_start(&error);
         let preset = self.preset().map_err(cannot_start)?;
         // Addresses are never empty.
@@ -126,11 +153,35 @@ pub(super) fn codec_unreadable() -> RelayFailure {
     RelayFailure::new("CODEC_UNSUPPORTED", Fatal, message)
 }
 
-/// Writes packets as FLV. It never ends: the exit of the process says why its input broke.
-async fn feed(stdin: Option<ChildStdin>, queue: &OutputQueue) -> std::convert::Infallible {
-    if let Some(mut stdin) = stdin {
-        // An error means that the process ends.
-        let _ = write_packets(&mut stdin, queue).await;
+/// Writes packets as FLV, until the media needs another process.
+async fn feed(stdin: Option<ChildStdin>, playout: &mut Playout<'_>) -> End {
+    if let Some(mut stdin) = stdin
+        && write_packets(&mut stdin, playout).await.is_ok()
+    {
+        return End::MediaChanged;
     }
+    // The process ends: its exit says why its input broke.
     std::future::pending().await
+}
+
+/// Writes packets until one cannot follow those before. It is sent again by the next process.
+async fn write_packets(stdin: &mut ChildStdin, playout: &mut Playout<'_>) -> io::Result<()> {
+    let mut continuation = Continuation::default();
+    stdin.write_all(flv::HEADER).await?;
+    loop {
+        let packets: Vec<TimedPacket> = playout.next().await;
+        for (at, next) in packets.iter().enumerate() {
+            match continuation.with(next) {
+                Continued::As(payload) => {
+                    let (timestamp, packet) = next;
+                    write_tag(stdin, packet.kind(), *timestamp, &payload).await?;
+                }
+                Continued::WithKeyframes => {}
+                Continued::Never => {
+                    playout.repeat(packets[at..].iter().cloned());
+                    return Ok(());
+                }
+            }
+        }
+    }
 }

@@ -25,7 +25,8 @@ const DIAG_BYTES: usize = 72;
 /// Of `inet_diag_msg`: the bytes that are not acknowledged yet, sent or not.
 const WRITE_QUEUE_AT: usize = 60;
 /// Of `tcp_info`: the acknowledged bytes, since Linux 4.1, and those that the kernel has not
-/// sent yet, since Linux 4.6.
+/// sent yet, since Linux 4.6; the segments that were sent again.
+const TOTAL_RETRANS_AT: usize = 100;
 const BYTES_ACKED_AT: usize = 120;
 const NOTSENT_BYTES_AT: usize = 144;
 
@@ -48,6 +49,8 @@ pub(super) struct TcpBytes {
     pub(super) outstanding: u64,
     /// Of these, the bytes that the kernel has not sent yet.
     pub(super) unsent: u64,
+    /// The segments that were sent again.
+    pub(super) retransmitted_segments: u64,
 }
 
 impl TcpInfo {
@@ -126,11 +129,13 @@ fn parse(response: &[u8]) -> Option<TcpBytes> {
         if kind == INFO_ATTRIBUTE {
             let info = attributes.get(4..length)?;
             let acknowledged = u64::from_ne_bytes(*info.get(BYTES_ACKED_AT..)?.first_chunk()?);
+            let again = u32::from_ne_bytes(*info.get(TOTAL_RETRANS_AT..)?.first_chunk()?);
             let unsent = u32::from_ne_bytes(*info.get(NOTSENT_BYTES_AT..)?.first_chunk()?);
             return Some(TcpBytes {
                 acknowledged,
                 unsent: unsent.into(),
                 outstanding: outstanding.into(),
+                retransmitted_segments: again.into(),
             });
         }
         attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
@@ -166,6 +171,8 @@ mod tests {
                 sleep(Duration::from_millis(20));
             }
             assert_eq!(info.bytes().unwrap().outstanding, 0);
+            // Nothing is lost on the loopback interface.
+            assert_eq!(info.bytes().unwrap().retransmitted_segments, 0);
         }
     }
 

@@ -114,6 +114,16 @@ impl<C: AsyncRead + AsyncWrite> Session<C> {
         Ok(session)
     }
 
+    /// Connects to an application on a connection after its handshake, and does not publish.
+    pub(crate) async fn connect_only(
+        connection: C,
+        target: StreamTarget<'_>,
+    ) -> Result<(), SessionError> {
+        let mut session = Self::new(connection, MAX_COMMAND_BYTES);
+        let connected = timeout(COMMAND_TIMEOUT, session.connect(target, true, &[])).await;
+        connected.unwrap_or(Err(SessionError::Timeout))
+    }
+
     fn new(connection: C, max_message: usize) -> Self {
         let (read, write) = split(connection);
         Self {

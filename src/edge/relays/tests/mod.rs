@@ -1,9 +1,12 @@
 //! Relays between real programs: nginx-rtmp and ffmpeg.
 
 mod delivery;
+mod destination_checks;
 mod destinations;
 mod enhanced_rtmp;
+mod hold;
 mod hooks;
+mod media_health;
 mod media_identity;
 mod proxy;
 mod recordings;
@@ -13,3 +16,4 @@ mod rtmp;
 mod rtmps;
 mod server;
 mod srt;
+mod srt_hold;

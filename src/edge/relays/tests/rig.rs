@@ -18,15 +18,19 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    domain::UrlPolicy,
-    edge::relays::{
-        assignment::Assignment,
-        media::Inputs,
-        output::{PresetFolder, Spawner},
-        relay::{Relay, RelayContext},
-        relay_failure::RelayFailure,
-        status::RelayStatus,
-        upstream::Certificates,
+    domain::{Secret, UrlPolicy},
+    edge::{
+        media_meters::MediaMeters,
+        relays::{
+            assignment::{Assignment, RelayInput},
+            destination_check,
+            media::Inputs,
+            output::{PresetFolder, Spawner},
+            relay::{Relay, RelayContext},
+            relay_failure::RelayFailure,
+            status::RelayStatus,
+            upstream::Certificates,
+        },
     },
     proto::v1::{self, RelayState},
 };
@@ -145,12 +149,47 @@ fn launch(file: &Path) -> Child {
         .unwrap()
 }
 
-/// ffmpeg publishes a test picture and a tone in real time.
-pub(super) fn publish(url: &str) -> Child {
+/// ffmpeg publishes a test picture in real time, with these options for the output.
+pub(super) fn publish_with(url: &str, options: &[&str]) -> Child {
     Command::new("ffmpeg")
         .args(["-v", "error", "-re", "-f", "lavfi", "-i"])
-        .arg("testsrc=size=160x120:rate=25")
+        .arg("testsrc=size=320x240:rate=25")
         .args(["-re", "-f", "lavfi", "-i", "sine=sample_rate=44100"])
+        .args(["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"])
+        .args(["-tune", "zerolatency", "-pix_fmt", "yuv420p", "-c:a", "aac"])
+        .args(["-ac", "2"])
+        .args(options)
+        .args(["-flvflags", "no_duration_filesize", "-f", "flv", url])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// What a publisher sends.
+pub(super) struct Picture {
+    /// Width and height.
+    pub(super) size: &'static str,
+    /// A source of audio of ffmpeg's.
+    pub(super) audio: &'static str,
+}
+
+/// ffmpeg publishes a test picture and a tone in real time.
+pub(super) fn publish(url: &str) -> Child {
+    let picture = Picture {
+        size: "160x120",
+        audio: "sine=sample_rate=44100",
+    };
+    publish_picture(url, picture)
+}
+
+pub(super) fn publish_picture(url: &str, picture: Picture) -> Child {
+    let Picture { size, audio } = picture;
+    Command::new("ffmpeg")
+        .args(["-v", "error", "-re", "-f", "lavfi", "-i"])
+        .arg(format!("testsrc=size={size}:rate=25"))
+        .args(["-re", "-f", "lavfi", "-i", audio])
         .args(["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"])
         .args([
             "-pix_fmt", "yuv420p", "-g", "25", "-c:a", "aac", "-b:a", "32k",
@@ -176,6 +215,7 @@ pub(super) fn command_lines() -> String {
 /// What the relays of a test share, as in one worker.
 pub(super) struct Worker {
     context: Arc<RelayContext>,
+    meters: MediaMeters,
     folder: TempDir,
 }
 
@@ -217,18 +257,33 @@ impl Worker {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let certificates = Arc::new(Certificates::new(authorities));
+        let meters = MediaMeters::default();
         let context = Arc::new(RelayContext {
             ffmpeg: "ffmpeg".into(),
             patience,
             spawner: Spawner::unsupervised().unwrap(),
             presets: PresetFolder::new(folder.path()).unwrap(),
             policy,
-            inputs: Inputs::new(Arc::clone(&certificates)),
+            inputs: Inputs::new(Arc::clone(&certificates), meters.clone()),
             certificates,
             broadcasts: Cache::new(100),
             state_changed: Notify::new(),
         });
-        Self { context, folder }
+        Self {
+            context,
+            meters,
+            folder,
+        }
+    }
+
+    /// What is measured of the media of its relays, which all read one stream.
+    pub(super) fn measured(&self) -> v1::StreamStats {
+        self.meters.complete("", "", None).unwrap_or_default()
+    }
+
+    /// Checks a destination.
+    pub(super) async fn check(&self, check: v1::DestinationCheck) -> v1::DestinationCheckReport {
+        destination_check::run(check, &self.context).await
     }
 
     /// The text of all files that the worker has written.
@@ -254,8 +309,11 @@ impl Worker {
     pub(super) fn assign(&self, assignment: v1::RelayAssignment) -> Running {
         let stop = CancellationToken::new();
         let (status, receiver) = watch::channel(RelayStatus::new(RelayState::Starting));
+        let assignment = Assignment::from(assignment);
+        let (input, input_changes) = watch::channel(assignment.relay_input());
         let relay = Relay {
-            assignment: Assignment::from(assignment),
+            assignment,
+            input: input_changes,
             stop: stop.clone(),
             status,
             predecessors: Vec::new(),
@@ -264,6 +322,7 @@ impl Worker {
         let task = tokio::spawn(async move { relay.run(&context).await });
         Running {
             stop,
+            input,
             status: receiver,
             _task: AbortOnDropHandle::new(task),
         }
@@ -273,11 +332,23 @@ impl Worker {
 /// A relay that runs. It is aborted on drop.
 pub(super) struct Running {
     stop: CancellationToken,
+    input: watch::Sender<RelayInput>,
     status: watch::Receiver<RelayStatus>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Running {
+    /// Its media comes from another URL.
+    pub(super) fn follows(&self, url: &str) {
+        let url = Secret::new(url);
+        self.input.send_modify(|input| input.source.url = url);
+    }
+
+    /// Its outage policy changes.
+    pub(super) fn holds(&self, holds: bool) {
+        self.input.send_modify(|input| input.holds = holds);
+    }
+
     /// Waits until it is in a state.
     pub(super) async fn reaches(&self, state: RelayState) -> RelayStatus {
         let mut status = self.status.clone();

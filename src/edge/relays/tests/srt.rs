@@ -13,13 +13,13 @@ use super::{
 };
 use crate::proto::v1::{RelayAssignment, RelayErrorSeverity};
 
-const KEY: &str = "#!::r=live/k3y-that-nobody-may-see,m=publish";
+const KEY: &str = "#!::r=live/str3am-id-that-nobody-may-see,m=publish";
 const PASSPHRASE: &str = "a passphrase that nobody may see";
 
 /// The time that a busy machine has to send packets again, in microseconds.
 const LATENCY_US: u32 = 4_000_000;
 
-async fn socket() -> (UdpSocket, u16) {
+pub(super) async fn socket() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = socket.local_addr().unwrap().port();
     (socket, port)
@@ -116,13 +116,18 @@ async fn start_listener(port: u16, passphrase: &str, output: &[&str]) -> Child {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+    listens(port).await;
+    listener
+}
+
+/// Waits until something listens on a UDP port.
+pub(super) async fn listens(port: u16) {
     let listens = format!(":{port:04X} ");
     eventually("the listener listens", async || {
         let sockets = std::fs::read_to_string("/proc/net/udp").unwrap();
         sockets.contains(&listens)
     })
     .await;
-    listener
 }
 
 #[tokio::test]
@@ -138,7 +143,7 @@ async fn a_listener_is_told_the_stream_id_which_no_process_list_shows_and_may_re
     let (mut packet, from) = asked.expect("ffmpeg calls");
     assert_eq!(stream_id(&packet), KEY);
     let lines = command_lines();
-    assert!(!lines.contains("that-nobody-may-see") && !lines.contains(PASSPHRASE));
+    assert!(!lines.contains("str3am-id-that-nobody-may-see") && !lines.contains(PASSPHRASE));
     for file in worker.files() {
         let mode = std::fs::metadata(file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -170,7 +175,9 @@ async fn a_listener_receives_media_with_or_without_a_passphrase_until_it_goes() 
         let ended = timeout(MAX_WAIT, listener.wait()).await;
         assert!(ended.expect("media is received").unwrap().success());
         let failure = relay.failure().await;
-        assert_eq!(failure.code, "DESTINATION_LOST", "{}", failure.message);
+        // A track that begins late needs another ffmpeg, which finds nobody there.
+        let is_gone = ["DESTINATION_LOST", "CONNECT_TIMEOUT"].contains(&failure.code);
+        assert!(is_gone, "{}: {}", failure.code, failure.message);
     }
 }
 

@@ -1,7 +1,6 @@
-use super::error::UpstreamError;
 use crate::{
-    domain::{Secret, UrlPolicy, is_passed_option},
-    outbound::Addresses,
+    domain::{Secret, is_passed_option},
+    outbound::Site,
 };
 
 const NO_SCHEME: &str = "must start with rtmp://, rtmps:// or srt://";
@@ -31,25 +30,6 @@ pub(crate) enum Address {
     Rtmp(RtmpAddress),
     /// SRT.
     Srt(SrtAddress),
-}
-
-/// A host and its port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Site {
-    /// A name or an IP address; that of IPv6 without its brackets.
-    pub(crate) host: String,
-    /// The port.
-    pub(crate) port: u16,
-}
-
-impl Site {
-    /// Its addresses; with a policy, one that it forbids forbids them all.
-    pub(crate) async fn addresses(
-        &self,
-        policy: Option<&UrlPolicy>,
-    ) -> Result<Addresses, UpstreamError> {
-        Ok(Addresses::find(&self.host, self.port, policy).await?)
-    }
 }
 
 /// A stream of an RTMP server.

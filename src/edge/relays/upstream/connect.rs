@@ -37,11 +37,7 @@ pub(crate) async fn connect(
     addresses: &Addresses,
     certificates: &Certificates,
 ) -> Result<Connection, UpstreamError> {
-    let tcp = addresses.connect().await?;
-    let lost = |_| UpstreamError::Lost("the connection was lost at once".into());
-    tcp.set_nodelay(true).map_err(lost)?;
-    rustix::net::sockopt::set_tcp_user_timeout(&tcp, TCP_USER_TIMEOUT_MS)
-        .map_err(|error| lost(error.into()))?;
+    let tcp = connect_tcp(addresses).await?;
     let (local, peer) = (
         tcp.local_addr().map_err(lost)?,
         tcp.peer_addr().map_err(lost)?,
@@ -50,12 +46,31 @@ pub(crate) async fn connect(
         true => Box::new(secure(tcp, address, certificates).await?),
         false => Box::new(tcp),
     };
-    match timeout(HANDSHAKE_TIMEOUT, handshake::connect(&mut transport)).await {
-        Ok(Ok(())) => Ok(Connection {
-            transport,
-            local,
-            peer,
-        }),
+    shake_hands(&mut transport).await?;
+    Ok(Connection {
+        transport,
+        local,
+        peer,
+    })
+}
+
+fn lost(_: io::Error) -> UpstreamError {
+    UpstreamError::Lost("the connection was lost at once".into())
+}
+
+/// Connects to a server over TCP.
+pub(crate) async fn connect_tcp(addresses: &Addresses) -> Result<TcpStream, UpstreamError> {
+    let tcp = addresses.connect().await?;
+    tcp.set_nodelay(true).map_err(lost)?;
+    rustix::net::sockopt::set_tcp_user_timeout(&tcp, TCP_USER_TIMEOUT_MS)
+        .map_err(|error| lost(error.into()))?;
+    Ok(tcp)
+}
+
+/// Performs the handshake of RTMP.
+pub(crate) async fn shake_hands(transport: &mut Box<dyn Transport>) -> Result<(), UpstreamError> {
+    match timeout(HANDSHAKE_TIMEOUT, handshake::connect(transport)).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
             Err(UpstreamError::Lost("the server does not speak RTMP".into()))
         }
@@ -66,7 +81,8 @@ pub(crate) async fn connect(
     }
 }
 
-async fn secure(
+/// Performs the handshake of TLS.
+pub(crate) async fn secure(
     tcp: TcpStream,
     address: &RtmpAddress,
     certificates: &Certificates,

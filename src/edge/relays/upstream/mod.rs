@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `address` | what an address says: where to connect, and what to name there |
 //! | `certificates`, `connect` | TCP and TLS connections |
+//! | `srt_probe` | whether an SRT listener answers |
 //! | `redaction` | the words of a server without secrets |
 //! | `error` | what can go wrong, as a failure of the relay |
 
@@ -12,9 +13,11 @@ mod certificates;
 mod connect;
 mod error;
 mod redaction;
+mod srt_probe;
 
 pub(super) use address::{Address, Output, RtmpAddress, SrtAddress};
 pub(super) use certificates::Certificates;
-pub(super) use connect::connect;
+pub(super) use connect::{Transport, connect, connect_tcp, secure, shake_hands};
 pub(super) use error::{Side, UpstreamError};
 pub(super) use redaction::Secrets;
+pub(super) use srt_probe::probe_srt;

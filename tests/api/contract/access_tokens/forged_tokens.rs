@@ -197,6 +197,8 @@ impl Token {
             let token = self.with_header(&self.key, |header| {
                 header["crit"] = crit.clone();
                 header["exp"] = json!(1);
+                // The only extension that the decoder knows.
+                header["b64"] = json!(true);
                 header["urn:example:extension"] = json!(true);
             });
             add(format!("crit {crit}, the server's key"), token);

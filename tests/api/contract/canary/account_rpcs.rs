@@ -7,7 +7,7 @@ use super::recorder::{
     Outcome::{Fails, Succeeds},
     Recorder,
 };
-use crate::harness::Mail;
+use crate::{auth::second_factor_calls::Authenticator, harness::Mail};
 
 impl Recorder {
     /// Calls the RPCs that need no token; returns an access token and the password.
@@ -32,6 +32,7 @@ impl Recorder {
         let wrong = pb::SignInRequest {
             email: "ada@example.com".to_owned(),
             password: self.new_secret("wrong password"),
+            ..Default::default()
         };
         self.call::<()>(Fails, "AuthService/SignIn", "", wrong)
             .await;
@@ -55,6 +56,7 @@ impl Recorder {
             provider: "google".to_owned(),
             id_token: self.new_secret("id token"),
             nonce: self.new_secret("nonce"),
+            ..Default::default()
         };
         let rpc = "AuthService/SignInWithIdToken";
         self.call::<()>(Fails, rpc, "", request).await;
@@ -162,6 +164,95 @@ impl Recorder {
         self.call::<()>(Fails, "AuthService/SignOut", &other, request)
             .await;
         new_password
+    }
+
+    /// Calls Reauthenticate.
+    pub async fn reauthenticate(&mut self, token: &str, password: &str) {
+        let rpc = "AuthService/Reauthenticate";
+        let wrong = pb::ReauthenticateRequest {
+            password: self.new_secret("wrong password of a session"),
+            second_factor_code: String::new(),
+        };
+        self.call::<()>(Fails, rpc, token, wrong).await;
+        let request = pb::ReauthenticateRequest {
+            password: password.to_owned(),
+            second_factor_code: String::new(),
+        };
+        let answer: pb::ReauthenticateResponse = self.call(Succeeds, rpc, token, request).await;
+        self.secret("access token of a proof", &answer.access_token);
+    }
+
+    /// Calls the RPCs of second factors. At the end the account has none.
+    pub async fn second_factor_rpcs(&mut self, token: &str, password: &str) {
+        let rpc = "AuthService/CreateSecondFactor";
+        let mut request = pb::CreateSecondFactorRequest {
+            display_name: "Phone".to_owned(),
+            password: self.new_secret("wrong password of an enrolment"),
+            second_factor_code: String::new(),
+        };
+        self.call::<()>(Fails, rpc, token, request.clone()).await;
+        request.password = password.to_owned();
+        let created: pb::CreateSecondFactorResponse =
+            self.call(Succeeds, rpc, token, request).await;
+        self.secret("secret of an authenticator", &created.secret);
+        self.secret("URI of an authenticator", &created.otpauth_uri);
+        let mut authenticator = Authenticator::new(&created);
+        self.secrets.push((
+            "bytes of an authenticator".to_owned(),
+            authenticator.secret().to_vec(),
+        ));
+
+        let rpc = "AuthService/ConfirmSecondFactor";
+        let request = |code: String| pb::ConfirmSecondFactorRequest {
+            second_factor_id: created.second_factor.clone().unwrap().id,
+            second_factor_code: code,
+        };
+        let wrong = self.new_secret("no code");
+        self.call::<()>(Fails, rpc, token, request(wrong)).await;
+        let code = authenticator.next_code();
+        let confirmed: pb::ConfirmSecondFactorResponse =
+            self.call(Succeeds, rpc, token, request(code)).await;
+        let codes = self.recovery_codes(&confirmed.recovery_codes);
+
+        let mut sign_in = pb::SignInRequest {
+            email: "ada@example.com".to_owned(),
+            password: password.to_owned(),
+            second_factor_code: String::new(),
+        };
+        let rpc = "AuthService/SignIn";
+        self.call::<()>(Fails, rpc, "", sign_in.clone()).await;
+        sign_in.second_factor_code = codes[0].clone();
+        let answer: pb::SignInResponse = self.call(Succeeds, rpc, "", sign_in.clone()).await;
+        self.tokens(answer.tokens);
+        self.call::<()>(Fails, rpc, "", sign_in).await;
+        let list = pb::ListSecondFactorsRequest::default();
+        self.call::<()>(Succeeds, "AuthService/ListSecondFactors", token, list)
+            .await;
+
+        let rpc = "AuthService/RegenerateRecoveryCodes";
+        let request = pb::RegenerateRecoveryCodesRequest {
+            second_factor_code: codes[1].clone(),
+        };
+        let new: pb::RegenerateRecoveryCodesResponse =
+            self.call(Succeeds, rpc, token, request.clone()).await;
+        self.call::<()>(Fails, rpc, token, request).await;
+        let codes = self.recovery_codes(&new.recovery_codes);
+        let request = pb::DeleteSecondFactorRequest {
+            second_factor_id: authenticator.id.clone(),
+            second_factor_code: codes[0].clone(),
+        };
+        let rpc = "AuthService/DeleteSecondFactor";
+        self.call::<()>(Succeeds, rpc, token, request.clone()).await;
+        self.call::<()>(Fails, rpc, token, request).await;
+    }
+
+    /// Records recovery codes, with and without their hyphens.
+    fn recovery_codes(&mut self, codes: &[String]) -> Vec<String> {
+        for code in codes {
+            self.secret("recovery code", code);
+            self.secret("letters of a recovery code", &code.replace('-', ""));
+        }
+        codes.to_vec()
     }
 
     pub async fn api_key_rpcs(&mut self, token: &str) {

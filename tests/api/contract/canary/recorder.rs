@@ -65,6 +65,8 @@ impl Recorder {
         self.secret("token of a message that waits", &reset.token());
         let verification = database.mail("ada@example.com", "erify", 1).await;
         self.verify(&token, &verification).await;
+        self.reauthenticate(&token, &password).await;
+        self.second_factor_rpcs(&token, &password).await;
         self.api_key_rpcs(&token).await;
         let media = self.exchange(operators_key).await;
         let (project_id, stream_key) = self.project_rpcs(&token).await;
@@ -158,6 +160,7 @@ impl Recorder {
         let request = pb::SignInRequest {
             email: "ada@example.com".to_owned(),
             password: password.to_owned(),
+            ..Default::default()
         };
         let answer: pb::SignInResponse =
             self.call(Succeeds, "AuthService/SignIn", "", request).await;

@@ -52,6 +52,7 @@ impl Recorder {
                 severity: pb::RelayErrorSeverity::Fatal.into(),
                 message: format!("'{}' -> '{}'", assignment.input_url, assignment.output_url),
             }),
+            ..Default::default()
         };
         let wrong = pb::RelayReport {
             lease_id: self.new_secret("secret instead of a lease"),
@@ -60,6 +61,7 @@ impl Recorder {
         let reports = |reports| pb::ReportRelaysRequest {
             worker_id: "w1".to_owned(),
             reports,
+            ..Default::default()
         };
         let rpc = "StreamService/ReportRelays";
         self.call::<()>(Fails, rpc, worker, reports(vec![wrong]))

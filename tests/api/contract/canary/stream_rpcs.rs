@@ -147,6 +147,12 @@ impl Recorder {
         };
         self.call::<()>(Succeeds, "ProjectService/UpdateDestination", token, request)
             .await;
+        let request = pb::CheckDestinationRequest {
+            destination_id: destination_id.clone(),
+        };
+        // No edge is connected.
+        self.call::<()>(Fails, "ProjectService/CheckDestination", token, request)
+            .await;
         let request = pb::GetDestinationRequest { destination_id };
         self.call::<()>(Succeeds, "ProjectService/GetDestination", token, request)
             .await;
@@ -206,6 +212,12 @@ impl Recorder {
             ..Default::default()
         };
         self.call::<()>(Succeeds, "StreamService/ListStreams", token, request)
+            .await;
+        let request = pb::ListStreamSamplesRequest {
+            stream_id: stream_id.clone(),
+            ..Default::default()
+        };
+        self.call::<()>(Succeeds, "StreamService/ListStreamSamples", token, request)
             .await;
         let request = pb::ListRefusalsRequest {
             project_id: project.to_owned(),

@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 102] = [
+pub const PROMISES: [Promise; 103] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -83,7 +83,7 @@ pub const PROMISES: [Promise; 102] = [
         "**Connections to PostgreSQL.**",
         &[
             "database::absent_standby::writes_that_wait_for_a_standby_take_no_more_connections_than_the_pool_has",
-            "database::pool_permits::tests::reads_have_a_quarter_of_the_connections_and_at_least_one",
+            "database::pool_permits::tests::writes_leave_a_quarter_and_reads_of_a_requester_take_one",
         ],
     ),
     (
@@ -91,6 +91,15 @@ pub const PROMISES: [Promise; 102] = [
         &[
             "stream::watch_projects_refusals::a_watch_counts_once_for_each_started_hundred_projects",
             "stream::watch_fan_out::the_number_of_statements_does_not_grow_with_the_number_of_watches",
+        ],
+    ),
+    (
+        "**Health of the media.**",
+        &[
+            "relay::media_health::media_beyond_the_limits_of_a_platform_is_an_issue_of_its_relay_until_it_is_within",
+            "relay::statement_count::reporting_500_relays_takes_as_many_statements_as_reporting_one",
+            "stream::list_stream_samples::a_live_stream_with_statistics_is_sampled_at_multiples_of_ten_seconds",
+            "relay::check_destination::an_edge_at_another_replica_checks",
         ],
     ),
     (
@@ -116,6 +125,7 @@ pub const PROMISES: [Promise; 102] = [
         &[
             "lifecycle::purge::ended_streams_and_their_relays_are_purged_after_their_retention",
             "lifecycle::purge::only_rows_past_their_retention_are_purged",
+            "stream::list_stream_samples::samples_of_the_last_day_survive_a_purge_and_a_deleted_project_loses_its_samples",
             "auth::delete_me::an_account_with_200_000_streams_is_deleted_at_once_while_others_write",
         ],
     ),
@@ -435,9 +445,10 @@ pub const PROMISES: [Promise; 102] = [
         &["operator::first_key::keys_are_created_at_the_database_until_there_is_an_operator"],
     ),
     (
-        "`end-sessions`, `rotate-signing-key`",
+        "`end-sessions`, `remove-second-factors`, `rotate-signing-key`",
         &[
             "lifecycle::admin_end_sessions::an_operator_ends_the_sessions_of_one_user",
+            "lifecycle::admin_remove_second_factors::an_operator_removes_the_second_factors_of_a_user_who_has_lost_them",
             "auth::signing_key_rotation::a_new_key_takes_over_on_all_replicas_and_no_call_fails",
             "lifecycle::sealing_key_rotation::a_rotation_reseals_all_secrets_and_no_call_fails",
             "deployment::admin_copy::after_a_copy_all_sessions_streams_and_relays_continue",

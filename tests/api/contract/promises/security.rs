@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 45] = [
+pub const PROMISES: [Promise; 55] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -51,6 +51,38 @@ pub const PROMISES: [Promise; 45] = [
         "The error for a refused access token depends only on",
         &[
             "contract::access_tokens::forgery::every_rpc_refuses_every_forged_token_with_a_response_that_depends_on_its_text_only",
+        ],
+    ),
+    (
+        "A user can add authenticators",
+        &[
+            "auth::second_factor_sign_in::a_password_alone_starts_no_session",
+            "auth::second_factor_sign_in::a_sign_in_with_an_id_token_needs_the_code_too",
+            "auth::second_factor_sign_in::a_reset_password_needs_the_code_if_the_address_was_verified_before",
+            "auth::second_factor_sign_in::a_code_works_once_over_all_replicas",
+            "auth::second_factors::an_enrolment_needs_the_password_and_a_code_if_there_is_an_authenticator",
+            "auth::second_factors::an_authenticator_counts_from_its_confirmation",
+            "auth::second_factors::without_the_last_authenticator_the_password_is_enough",
+        ],
+    ),
+    (
+        "Calls that show or create a secret",
+        &[
+            "auth::recent_authentication::an_old_session_gets_no_secret_until_it_is_authenticated_again",
+            "auth::recent_authentication::an_authentication_counts_for_its_own_session",
+            "auth::recent_authentication::an_old_session_changes_no_webhook_until_it_is_authenticated_again",
+            "auth::recent_authentication::a_user_with_a_second_factor_proves_it_also_before_changing_the_password",
+            "auth::recent_authentication::an_api_key_is_limited_by_its_scopes_only",
+            "auth::recent_authentication::the_access_token_of_a_session_has_the_time_of_its_authentication",
+        ],
+    ),
+    (
+        "A user with a verified address gets",
+        &[
+            "auth::account_notices::a_sign_in_from_a_new_network_is_told_once",
+            "auth::account_notices::new_keys_second_factors_and_passwords_are_told_without_secrets",
+            "auth::account_notices::an_unverified_address_gets_no_notice",
+            "webhooks::retries::the_owner_is_told_of_a_disabled_webhook_without_its_url",
         ],
     ),
     (
@@ -121,6 +153,20 @@ pub const PROMISES: [Promise; 45] = [
         &["auth::mail_secrets::the_database_contains_no_message_token"],
     ),
     (
+        "secret of an authenticator",
+        &[
+            "auth::second_factor_sign_in::an_authenticator_works_after_a_rotation_of_the_sealing_key",
+            "contract::canary::leaks::no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database",
+        ],
+    ),
+    (
+        "recovery code",
+        &[
+            "auth::second_factor_sign_in::each_recovery_code_works_once_in_place_of_the_authenticator",
+            "contract::canary::leaks::no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database",
+        ],
+    ),
+    (
         "signing keys",
         &[
             "contract::canary::leaks::no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database",
@@ -172,6 +218,10 @@ pub const PROMISES: [Promise; 45] = [
         ],
     ),
     (
+        "authentication of a session",
+        &["auth::recent_authentication::the_age_is_a_setting_and_zero_means_any"],
+    ),
+    (
         "refresh token",
         &[
             "auth::refresh_tokens::a_repeated_refresh_after_a_lost_response_returns_the_same_successor",
@@ -188,11 +238,25 @@ pub const PROMISES: [Promise; 45] = [
         ],
     ),
     (
+        "wrong codes of a second factor",
+        &["auth::second_factor_sign_in::wrong_codes_delay_the_next_code_as_wrong_passwords_do"],
+    ),
+    (
+        "second factors",
+        &[
+            "auth::second_factors::a_user_has_at_most_five_authenticators",
+            "auth::second_factors::an_enrolment_that_was_replaced_or_is_too_old_cannot_be_confirmed",
+            "auth::totp::tests::a_code_is_accepted_one_step_before_and_after_its_own_and_no_longer",
+        ],
+    ),
+    (
         "new password",
         &[
             "domain::password::tests::guessable_passwords_are_rejected_in_any_alphabet",
             "domain::password::tests::only_the_first_32_characters_are_estimated",
             "domain::password::tests::passwords_from_the_name_or_address_are_rejected",
+            "auth::breached_passwords::tests::every_line_is_found_and_nothing_else",
+            "auth::breached_passwords::a_new_password_from_a_data_breach_is_refused",
         ],
     ),
     (
@@ -218,6 +282,13 @@ pub const PROMISES: [Promise; 45] = [
             "auth::verify_email::a_verification_token_works_once",
             "auth::password_reset_tokens::a_reset_token_works_for_half_an_hour",
             "auth::password_reset_tokens::a_reset_token_works_once",
+        ],
+    ),
+    (
+        "notices",
+        &[
+            "auth::account_notices::at_most_one_notice_of_a_kind_is_sent_each_minute",
+            "auth::account_notices::the_networks_of_a_user_are_bounded_and_forgotten_after_half_a_year",
         ],
     ),
     (
@@ -324,6 +395,15 @@ pub const PROMISES: [Promise; 45] = [
             "webhooks::retries::a_delivery_that_is_retried_says_why_and_when_the_next_attempt_is",
             "webhooks::delivery::the_states_of_a_stream_are_types_of_their_own",
             "webhooks::tenancy::a_key_needs_to_read_projects_and_streams_to_have_them_sent",
+        ],
+    ),
+    (
+        "checks of destinations",
+        &[
+            "relay::check_destination::an_account_can_check_ten_destinations_a_minute",
+            "relay::check_destination::a_connected_edge_checks_a_destination_without_its_key",
+            "edge::relays::tests::destination_checks::a_private_address_is_not_connected_to",
+            "edge::relays::destination_check::tests::addresses_are_hidden_in_the_words_of_a_server",
         ],
     ),
     (

@@ -121,6 +121,12 @@ impl Fixture {
         Publisher::start(&format!("{}/{key}", self.nginx.ingest())).unwrap()
     }
 
+    /// Publishes with the project's key, with further options of ffmpeg.
+    pub fn publish_with(&self, options: &[&str]) -> Publisher {
+        let url = format!("{}/{}", self.nginx.ingest(), self.owner.key);
+        Publisher::start_with(&url, options).unwrap()
+    }
+
     /// Publishes with the project's key, and waits until the stream is live.
     pub async fn live(&self) -> (Publisher, pb::Stream) {
         let publisher = self.publish();

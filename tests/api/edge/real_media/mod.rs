@@ -2,6 +2,8 @@
 
 mod cut_connections;
 mod fixture;
+mod holds;
+mod media_health;
 mod outages;
 mod owner;
 mod publishing;

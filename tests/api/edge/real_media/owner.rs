@@ -42,9 +42,19 @@ impl Owner {
 
     /// Creates a destination at a URL.
     pub async fn destination(&self, url: &str, key: &str) -> pb::Destination {
+        self.destination_of(pb::Platform::Custom, url, key).await
+    }
+
+    /// Creates a destination of a platform at a URL.
+    pub async fn destination_of(
+        &self,
+        platform: pb::Platform,
+        url: &str,
+        key: &str,
+    ) -> pb::Destination {
         let request = pb::CreateDestinationRequest {
             project_id: self.project.id.clone(),
-            platform: pb::Platform::Custom.into(),
+            platform: platform.into(),
             display_name: "Somewhere".to_owned(),
             url: url.to_owned(),
             stream_key: key.to_owned(),
@@ -57,6 +67,12 @@ impl Owner {
             .create_destination(request)
             .await;
         answer.unwrap().into_inner().destination.unwrap()
+    }
+
+    /// Changes the project.
+    pub async fn update_project(&self, request: pb::UpdateProjectRequest) {
+        let mut projects = self.client.project.clone();
+        projects.update_project(request).await.unwrap();
     }
 
     /// All streams of the project, newest first.

@@ -5,8 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use chrono::TimeDelta;
 use sluice::{
     domain::{
-        CreateTimeRange, IngestProtocol, Name, NodeConnection, NodeReport, Page, ProjectId,
-        ProjectUpdate, PublishAction, PublishConflictPolicy, Publisher, ReconnectWindow,
+        CreateTimeRange, IngestProtocol, Name, NodeConnection, NodeReport, OutagePolicy, Page,
+        ProjectId, ProjectUpdate, PublishAction, PublishConflictPolicy, Publisher, ReconnectWindow,
         SealedStreamKey, Stream, StreamExpiry, StreamId, StreamState, StreamStats, StreamTimeouts,
         Time,
     },
@@ -48,6 +48,7 @@ impl<'a> System<'a> {
                 true => PublishConflictPolicy::Takeover,
                 false => PublishConflictPolicy::RejectNew,
             },
+            outage_policy: OutagePolicy::End,
             stream_key: key(id, 0),
             idempotency: None,
         };

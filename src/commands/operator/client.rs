@@ -11,9 +11,9 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::{error::CommandError, settings::resolve_without_file};
 use crate::{
     client::{ClientError, ExitClass, OutputFormat},
+    commands::{error::CommandError, settings::resolve_without_file},
     config::{OperatorConfig, Settings},
     domain::Secret,
     proto::v1::{
@@ -29,7 +29,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The options of every command that calls a server.
 #[derive(Args)]
-pub(super) struct ApiOptions {
+pub(in crate::commands) struct ApiOptions {
     /// The format of the output.
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
     output: OutputFormat,

@@ -1,0 +1,198 @@
+//! The issues of live streams and their relays, and samples of statistics.
+//!
+//! Heartbeats and reports only write measurements. A job reads those of all live streams and
+//! writes what follows from them, so that issues and samples cost nothing where media servers
+//! and workers wait.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::{
+    projects::events,
+    relays::rows::{self as relay_rows, relay_columns},
+    sql::{fetch_all_in, list_json},
+    streams::rows::{self as stream_rows, lock_project_of, stored_stream_columns},
+};
+use crate::{
+    database::Database,
+    domain::{Change, MediaIssue, Platform, Relay, Stream, StreamId, Time, VideoLimits},
+    error::{Error, Result},
+};
+
+/// A live stream, with its relays.
+#[derive(Debug, Clone)]
+pub struct MonitoredStream {
+    /// The stream. It was last seen when it was last written.
+    pub stream: Stream,
+    /// Its relays.
+    pub relays: Vec<MonitoredRelay>,
+}
+
+/// A relay, and what its destination is.
+#[derive(Debug, Clone)]
+pub struct MonitoredRelay {
+    /// The relay.
+    pub relay: Relay,
+    /// The platform of the destination.
+    pub platform: Platform,
+    /// The limits of the video for the destination.
+    pub video_limits: VideoLimits,
+}
+
+/// The health of media.
+#[derive(Debug, Clone)]
+pub struct MediaHealth {
+    database: Database,
+}
+
+#[derive(Debug)]
+struct RelayRow {
+    relay: Relay,
+    destination_platform: Platform,
+    max_video_bitrate_kbps: i32,
+    max_height: i32,
+}
+
+impl MediaHealth {
+    /// The health of media in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Streams that have not ended, of projects after an id, in the order of their projects: each
+    /// has at most one.
+    pub async fn list(&self, after: Uuid, limit: i64) -> Result<Vec<MonitoredStream>> {
+        let streams: Vec<Stream> = fetch_all!(
+            self.database.reader(),
+            concat!(
+                "select ",
+                stored_stream_columns!("s."),
+                " from streams s
+                 where s.end_time is null and s.project_id > $1
+                 order by s.project_id
+                 limit $2"
+            ),
+            [after, limit]
+        )?;
+        if streams.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = streams.iter().map(|stream| stream.id).collect();
+        let mut of_stream: HashMap<StreamId, Vec<_>> = HashMap::new();
+        for row in self.relays(&ids).await? {
+            let relays = of_stream.entry(row.relay.stream_id).or_default();
+            relays.push(MonitoredRelay {
+                relay: row.relay,
+                platform: row.destination_platform,
+                video_limits: VideoLimits {
+                    max_bitrate_kbps: row.max_video_bitrate_kbps,
+                    max_height: row.max_height,
+                },
+            });
+        }
+        let streams = streams.into_iter().map(|stream| MonitoredStream {
+            relays: of_stream.remove(&stream.id).unwrap_or_default(),
+            stream,
+        });
+        Ok(streams.collect())
+    }
+
+    async fn relays(&self, ids: &[StreamId]) -> Result<Vec<RelayRow>> {
+        fetch_all_in!(
+            self.database.reader(),
+            [
+                "select ",
+                relay_columns!("r."),
+                ", d.platform as destination_platform, d.max_video_bitrate_kbps, d.max_height
+                 from relays r
+                 join destinations d on d.id = r.destination_id
+                 where r.stream_id"
+            ],
+            ids,
+            [],
+            []
+        )
+    }
+
+    /// Writes the issues of a stream, with an event, unless it has changed since it was read.
+    pub async fn set_stream_issues(
+        &self,
+        read: &Stream,
+        issues: Vec<MediaIssue>,
+        now: Time,
+    ) -> Result<()> {
+        self.database
+            .transaction(|mut tx| {
+                let issues = issues.clone();
+                async move {
+                    let (project_id, revision) = match lock_project_of(&mut tx, read.id).await {
+                        Err(Error::NotFound { .. }) => return tx.rollback(()).await,
+                        locked => locked?,
+                    };
+                    let mut stream = stream_rows::load(&mut tx, read.id).await?;
+                    let is_same = stream.state == read.state
+                        && stream.epoch == read.epoch
+                        && stream.issues == read.issues;
+                    if !is_same {
+                        return tx.rollback(()).await;
+                    }
+                    stream.issues = issues;
+                    execute!(
+                        tx,
+                        "update streams set issues = $2 where id = $1",
+                        [read.id, list_json(&stream.issues)?]
+                    )?;
+                    let change = Change::Stream(stream);
+                    events::record(&mut tx, project_id, revision, &change, now).await?;
+                    self.database.commit_change(tx, project_id).await
+                }
+            })
+            .await
+    }
+
+    /// Writes the issues of a relay, with an event, unless it has changed since it was read.
+    pub async fn set_relay_issues(
+        &self,
+        read: &Relay,
+        issues: Vec<MediaIssue>,
+        now: Time,
+    ) -> Result<()> {
+        self.database
+            .transaction(|mut tx| {
+                let issues = issues.clone();
+                async move {
+                    let locked = lock_project_of(&mut tx, read.stream_id).await;
+                    let (project_id, revision) = match locked {
+                        Err(Error::NotFound { .. }) => return tx.rollback(()).await,
+                        locked => locked?,
+                    };
+                    let (stream_id, destination_id) = (read.stream_id, read.destination_id);
+                    let loaded = relay_rows::load(&mut tx, stream_id, destination_id).await?;
+                    let is_same =
+                        |relay: &Relay| relay.wanted == read.wanted && relay.issues == read.issues;
+                    let Some(mut relay) = loaded.filter(is_same) else {
+                        return tx.rollback(()).await;
+                    };
+                    relay.issues = issues;
+                    execute!(
+                        tx,
+                        "update relays
+                         set issues = $3
+                         where stream_id = $1 and destination_id = $2",
+                        [stream_id, destination_id, list_json(&relay.issues)?]
+                    )?;
+                    relay_rows::record_with_revision(&mut tx, revision, &relay, now).await?;
+                    self.database.commit_change(tx, project_id).await
+                }
+            })
+            .await
+    }
+}
+
+impl_from_row!(
+    RelayRow:
+    destination_platform, max_video_bitrate_kbps, max_height;
+    |row|
+    relay: Relay::from_row(row)?,
+);
