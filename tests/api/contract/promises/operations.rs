@@ -651,6 +651,7 @@ pub const PROMISES: [Promise; 103] = [
             "lifecycle::draining::while_draining_health_is_not_serving_and_calls_are_still_served",
             "lifecycle::draining::on_a_signal_the_call_in_flight_finishes_and_the_program_exits_with_success",
             "stream::watch_ends::a_draining_server_ends_its_watches_which_resume_on_another",
+            "webhooks::delivery::a_server_that_stops_gives_its_webhooks_back_at_once",
             "lifecycle::draining::a_second_signal_ends_the_program_at_once",
             "deployment::manifests::there_is_time_to_drain_before_a_server_is_killed",
         ],
