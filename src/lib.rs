@@ -17,12 +17,14 @@
 //! | [`check_dispatch`] | hands checks of destinations to the connected relay workers |
 //! | [`watching`] | watches of projects, and the change notifications that wake them |
 //! | [`mail`] | e-mail messages and their transport |
+//! | [`webhooks`] | signed messages to endpoints of tenants, and their transport |
 //! | [`repositories`] | SQL, with one repository per resource |
 //! | [`auth`] | callers, tokens, passwords, and encryption of secrets |
 //! | [`database`] | database engines, connections, transactions and migrations; independent of the tables |
 //! | [`transport`] | accepts connections, and limits their number and lifetime |
 //! | [`error`] | all errors, and their mapping to a gRPC status |
 //! | [`telemetry`] | logs, metrics, traces |
+//! | [`outbound`] | connections to hosts that tenants name |
 //! | [`domain`] | the domain types, parsed once and valid from then on |
 //! | [`backoff`] | exponential backoff |
 //! | [`fair_queue`] | queues in which holders take turns |
@@ -50,6 +52,7 @@ pub mod jobs;
 pub mod layers;
 pub mod mail;
 pub mod operations;
+pub mod outbound;
 pub mod proto;
 pub mod random;
 pub mod readiness;
@@ -60,3 +63,4 @@ pub mod services;
 pub mod telemetry;
 pub mod transport;
 pub mod watching;
+pub mod webhooks;

@@ -1,6 +1,10 @@
 //! The code generated from `proto/sluice/v1`.
 
-use prost::Message;
+use std::sync::LazyLock;
+
+use anyhow::Context;
+use prost::{Message, Name};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
 /// Messages, clients and servers of package `sluice.v1`.
@@ -33,4 +37,28 @@ pub fn methods(descriptors: &[u8]) -> impl Iterator<Item = (String, MethodDescri
             methods.map(move |method| (name.clone(), method))
         })
     })
+}
+
+/// The messages of the contract.
+static CONTRACT: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("descriptors are well-formed"));
+
+/// A message as JSON in the standard mapping of Protocol Buffers: on one line, or with a line for
+/// each field.
+pub fn json<M: Name>(message: &M, is_pretty: bool) -> anyhow::Result<String> {
+    let descriptor = CONTRACT.get_message_by_name(&M::full_name());
+    let descriptor = descriptor.context("it is not in the contract")?;
+    let message = DynamicMessage::decode(descriptor, &*message.encode_to_vec())?;
+
+    let mut text = Vec::new();
+    let options = SerializeOptions::new();
+    match is_pretty {
+        true => {
+            message.serialize_with_options(&mut serde_json::Serializer::pretty(&mut text), &options)
+        }
+        false => {
+            message.serialize_with_options(&mut serde_json::Serializer::new(&mut text), &options)
+        }
+    }?;
+    Ok(String::from_utf8(text)?)
 }

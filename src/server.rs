@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::service::{Interceptor, Routes};
 use tonic_health::server::HealthReporter;
 
@@ -22,7 +22,7 @@ use crate::{
     check_dispatch::CheckDispatch,
     config::Config,
     database::{Database, Pooler},
-    jobs::{self, CredentialRefresh, Mailer},
+    jobs::{self, CredentialRefresh, Mailer, WebhookDispatcher},
     layers::{self, FutureWrapper, Unwrapped, WrapCalls},
     mail::MailSender,
     operations::{MetricsCollector, OperationsServer},
@@ -32,19 +32,21 @@ use crate::{
             auth_service_server::AuthServiceServer, operator_service_server::OperatorServiceServer,
             project_service_server::ProjectServiceServer,
             stream_service_server::StreamServiceServer,
+            webhook_service_server::WebhookServiceServer,
         },
     },
     readiness::{Health, Readiness, SERVICES},
-    repositories::{Outbox, Publishing, RelayLeases},
+    repositories::{Notices, Outbox, Publishing, RelayLeases, WebhookQueue},
     services::{
         AuthDependencies, AuthService, MessageIntervals, OperatorService, ProjectService,
-        StreamService,
+        StreamService, WebhookDependencies, WebhookService, event_writer,
     },
     transport::{BoundSocket, HttpService, Listener},
     watching::{
         EventPoller, ProjectDiscovery, RefusalPoller, ReplicaListener, ReplicaNotifier,
         StatsPoller, WatchHub,
     },
+    webhooks::WebhookSender,
 };
 
 /// The components that services and jobs share.
@@ -57,6 +59,7 @@ struct Components {
     publishing: Publishing,
     relay_leases: RelayLeases,
     check_dispatch: CheckDispatch,
+    webhook_sender: WebhookSender,
     /// `None` if mail is off.
     outbox: Option<Outbox>,
 }
@@ -108,6 +111,10 @@ pub async fn serve_wrapped(
         publishing: Publishing::new(database.clone(), config.stream_timeouts()),
         relay_leases: RelayLeases::new(database.clone(), config.relay_timeouts()),
         check_dispatch: CheckDispatch::new(database.clone()),
+        webhook_sender: WebhookSender::new(
+            config.webhooks.url_policy(),
+            config.webhooks.webhook_timeout,
+        ),
         outbox: mail_sender.is_some().then(|| Outbox::new(database.clone())),
         readiness,
         database,
@@ -124,6 +131,8 @@ pub async fn serve_wrapped(
     };
     let mut serving = Box::pin(listener.serve(calls, closing.clone()));
     let mut jobs = jobs(config, &components, mail_sender, &wrapper);
+    let webhooks = send_webhooks(config, &components, &closing);
+    let mut webhooks = AbortOnDropHandle::new(tokio::spawn(wrapper.wrap(webhooks)));
 
     // It refreshes the credentials that calls are checked against, also during the drain.
     let watching = components
@@ -134,6 +143,7 @@ pub async fn serve_wrapped(
         () = &mut serving => return Ok(()),
         error = &mut watching => return Err(error.into()),
         Some(ended) = jobs.join_next() => anyhow::bail!("a job ended: {ended:?}"),
+        ended = &mut webhooks => anyhow::bail!("a job ended: {ended:?}"),
         () = shutdown => {}
     }
     let deadline = tokio::select! {
@@ -144,6 +154,10 @@ pub async fn serve_wrapped(
     };
     // Cuts the calls that still run.
     drop(serving);
+    closing.cancel();
+    if timeout_at(deadline, webhooks).await.is_err() {
+        tracing::warn!("webhooks did not stop in time");
+    }
     jobs.shutdown().await;
     let closed = timeout_at(deadline, components.database.close()).await;
     if closed.is_err() {
@@ -154,7 +168,7 @@ pub async fn serve_wrapped(
     Ok(())
 }
 
-/// The four services, and others as routes, behind the layers.
+/// The five services, and others as routes, behind the layers.
 fn services(
     config: &Config,
     components: &Components,
@@ -209,6 +223,16 @@ fn services(
         keys.sealer.clone(),
     );
 
+    let webhook = WebhookService::new(WebhookDependencies {
+        database: database.clone(),
+        sealer: keys.sealer.clone(),
+        sender: components.webhook_sender.clone(),
+        url_policy: config.webhooks.url_policy(),
+        max_webhooks: config.webhooks.max_webhooks,
+        send_timeout: config.call_timeout.mul_f64(0.8),
+        recent_authentication: config.recent_authentication,
+    });
+
     let limits = config.rate_limits();
     let mut authorize = AuthInterceptor::new(tokens, components.revocations.clone(), limits);
     let mut readiness = components.readiness.clone();
@@ -218,6 +242,7 @@ fn services(
         .add_service(ProjectServiceServer::new(project))
         .add_service(StreamServiceServer::new(stream))
         .add_service(OperatorServiceServer::new(operator))
+        .add_service(WebhookServiceServer::new(webhook))
         .prepare();
     Ok(layers::stack(routes, interceptor, &config.layers()))
 }
@@ -282,6 +307,35 @@ fn jobs(
         })
     });
     migrated.collect()
+}
+
+/// Sends events to webhooks once the database is migrated, until `closing` is cancelled.
+fn send_webhooks(
+    config: &Config,
+    components: &Components,
+    closing: &CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let database = &components.database;
+    let notices = Notices::new(components.outbox.is_some());
+    let dispatcher = WebhookDispatcher::new(
+        database,
+        WebhookQueue::new(database.clone()).with_notices(notices),
+        components.keys.sealer.clone(),
+        components.webhook_sender.clone(),
+        event_writer(),
+        config.webhooks.dispatch(config.watch_poll_interval),
+        closing.clone(),
+    );
+    let (readiness, closing) = (components.readiness.clone(), closing.clone());
+    async move {
+        if closing
+            .run_until_cancelled(readiness.migrated())
+            .await
+            .is_some()
+        {
+            dispatcher.run().await;
+        }
+    }
 }
 
 /// Reports NOT_SERVING, refuses new calls after the drain delay, and waits for the running

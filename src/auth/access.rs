@@ -16,7 +16,7 @@ pub enum RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 68] = {
+pub const METHODS: [(&str, RequiredAccess); 77] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -26,6 +26,14 @@ pub const METHODS: [(&str, RequiredAccess); 68] = {
     const STREAMS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::StreamsWrite]);
     const RELAYS_WORK: RequiredAccess = RequiredAccess::Scopes(&[Scope::RelaysWork]);
     const STREAMS_PUBLISH: RequiredAccess = RequiredAccess::Scopes(&[Scope::StreamsPublish]);
+    const WEBHOOKS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::WebhooksRead]);
+    const WEBHOOKS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::WebhooksWrite]);
+    // An endpoint gets projects and streams.
+    const WEBHOOKS_SEND: RequiredAccess = RequiredAccess::Scopes(&[
+        Scope::WebhooksWrite,
+        Scope::ProjectsRead,
+        Scope::StreamsRead,
+    ]);
     const OPERATOR_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::OperatorRead]);
     const OPERATOR_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::OperatorWrite]);
 
@@ -115,6 +123,21 @@ pub const METHODS: [(&str, RequiredAccess); 68] = {
         ("/sluice.v1.OperatorService/ListWorkers", OPERATOR_READ),
         ("/sluice.v1.OperatorService/ListLiveStreams", OPERATOR_READ),
         ("/sluice.v1.OperatorService/ListAuditEvents", OPERATOR_READ),
+        ("/sluice.v1.WebhookService/CreateWebhook", WEBHOOKS_SEND),
+        ("/sluice.v1.WebhookService/GetWebhook", WEBHOOKS_READ),
+        ("/sluice.v1.WebhookService/ListWebhooks", WEBHOOKS_READ),
+        ("/sluice.v1.WebhookService/UpdateWebhook", WEBHOOKS_SEND),
+        ("/sluice.v1.WebhookService/DeleteWebhook", WEBHOOKS_WRITE),
+        (
+            "/sluice.v1.WebhookService/RotateWebhookSecret",
+            WEBHOOKS_WRITE,
+        ),
+        ("/sluice.v1.WebhookService/TestWebhook", WEBHOOKS_WRITE),
+        (
+            "/sluice.v1.WebhookService/ListWebhookDeliveries",
+            WEBHOOKS_READ,
+        ),
+        ("/sluice.v1.WebhookService/RedeliverWebhook", WEBHOOKS_SEND),
     ]
 };
 

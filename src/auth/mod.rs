@@ -30,6 +30,7 @@ mod signing_keys;
 mod stream_key;
 mod token_cache;
 mod totp;
+mod webhook_secret;
 
 pub use access::RequiredAccess;
 pub use access_token::{AccessToken, AccessTokens};
@@ -52,3 +53,4 @@ pub use sealer::Sealer;
 pub use sealing_key::{AssociatedData, SealingKeyId, SealingSecret};
 pub use signing_keys::{PublicKey, SigningKeys};
 pub use totp::{RecoveryCode, TotpSecret};
+pub use webhook_secret::WebhookSecret;

@@ -9,7 +9,9 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::{ApiKeyId, DestinationId, KeyPurpose, ProjectId, SecondFactorId, SessionId},
+    domain::{
+        ApiKeyId, DestinationId, KeyPurpose, ProjectId, SecondFactorId, SessionId, WebhookId,
+    },
     random::{hex, random_bytes},
 };
 
@@ -158,6 +160,11 @@ impl AssociatedData {
     /// For the secret of a user's authenticator.
     pub fn totp_secret(id: SecondFactorId) -> Self {
         Self(format!("second_factors/secret/{id}"))
+    }
+
+    /// For a secret of a webhook, the current one and the one before.
+    pub fn webhook_secret(id: WebhookId) -> Self {
+        Self(format!("webhooks/secret/{id}"))
     }
 
     /// For a key of the `keys` table.

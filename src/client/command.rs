@@ -16,6 +16,7 @@ use super::{
     session::Session,
     streams::{self, StreamCommand},
     watch::{self, Watch},
+    webhooks::{self, WebhookCommand},
 };
 
 /// The commands that call a server as a user.
@@ -79,6 +80,14 @@ pub enum ClientCommand {
     /// On a terminal the view is redrawn in place; otherwise each change is a line. A watch goes on
     /// after interruptions, without a gap. Ctrl-C ends it.
     Watch(Watch),
+    /// Webhooks: endpoints to which the events of projects are sent.
+    #[command(visible_alias = "webhooks")]
+    Webhook {
+        #[command(subcommand)]
+        command: WebhookCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
     /// API keys of the signed-in user, for programs.
     Key {
         #[command(subcommand)]
@@ -133,6 +142,9 @@ pub async fn run(command: ClientCommand) -> Result<(), ClientError> {
             options,
         } => refusals::print(&Session::open(&options)?, &project, &limit).await,
         ClientCommand::Watch(arguments) => watch::run(&arguments).await,
+        ClientCommand::Webhook { command, options } => {
+            webhooks::run(&Session::open(&options)?, command).await
+        }
         ClientCommand::Key { command, options } => {
             api_keys::run(&Session::open(&options)?, command).await
         }

@@ -77,6 +77,7 @@ pub(super) async fn print(session: &Session) -> Result<(), ClientError> {
     );
     print_projects(session).await?;
     print_streams(session).await?;
+    print_webhooks(session).await?;
     let request = pb::ListAuditEventsRequest::default;
     export_list!(
         session,
@@ -145,6 +146,32 @@ async fn print_streams(session: &Session) -> Result<(), ClientError> {
             "relay",
             stream.list_relays(request()),
             relays,
+            |_row| ()
+        );
+    }
+    Ok(())
+}
+
+/// Prints the webhooks, with their deliveries.
+async fn print_webhooks(session: &Session) -> Result<(), ClientError> {
+    let request = pb::ListWebhooksRequest::default;
+    let ids = export_list!(
+        session,
+        "webhook",
+        webhook.list_webhooks(request()),
+        webhooks,
+        |row| row.id.clone()
+    );
+    for webhook_id in ids {
+        let request = || pb::ListWebhookDeliveriesRequest {
+            webhook_id: webhook_id.clone(),
+            ..Default::default()
+        };
+        export_list!(
+            session,
+            "webhookDelivery",
+            webhook.list_webhook_deliveries(request()),
+            deliveries,
             |_row| ()
         );
     }

@@ -22,6 +22,7 @@ mod session;
 mod streams;
 mod text;
 mod watch;
+mod webhooks;
 
 pub(crate) use command::{ClientCommand, run};
 pub(crate) use error::{ClientError, ExitClass};

@@ -3,24 +3,16 @@
 //! JSON is the response of the API in the standard mapping of Protocol Buffers, as grpcurl prints
 //! it too.
 
-use std::{
-    io::{self, Write},
-    sync::LazyLock,
-};
+use std::io::{self, Write};
 
 use console::measure_text_width;
 use prost::Name;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 use super::{
     error::{ClientError, ExitClass},
     options::OutputFormat,
 };
-use crate::proto::DESCRIPTORS;
-
-/// The messages of the contract.
-static CONTRACT: LazyLock<DescriptorPool> =
-    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("descriptors are well-formed"));
+use crate::proto;
 
 /// Rows under a header.
 pub(crate) struct Table {
@@ -113,26 +105,13 @@ impl OutputFormat {
 
 /// A message as JSON: on one line, or with a line for each field.
 pub(super) fn json<M: Name>(message: &M, is_pretty: bool) -> Result<String, ClientError> {
-    let failed = |error: String| {
+    proto::json(message, is_pretty).map_err(|error| {
         let name = M::full_name();
-        ClientError::new(ExitClass::Failure, format!("cannot print {name}: {error}"))
-    };
-    let descriptor = CONTRACT.get_message_by_name(&M::full_name());
-    let descriptor = descriptor.ok_or_else(|| failed("it is not in the contract".to_owned()))?;
-    let message = DynamicMessage::decode(descriptor, &*message.encode_to_vec());
-    let message = message.map_err(|error| failed(error.to_string()))?;
-
-    let mut text = Vec::new();
-    let options = SerializeOptions::new();
-    let written =
-        match is_pretty {
-            true => message
-                .serialize_with_options(&mut serde_json::Serializer::pretty(&mut text), &options),
-            false => message
-                .serialize_with_options(&mut serde_json::Serializer::new(&mut text), &options),
-        };
-    written.map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(text).map_err(|error| failed(error.to_string()))
+        ClientError::new(
+            ExitClass::Failure,
+            format!("cannot print {name}: {error:#}"),
+        )
+    })
 }
 
 /// Prints a line on standard output at once.

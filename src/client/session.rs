@@ -24,6 +24,7 @@ use crate::{
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
+        webhook_service_client::WebhookServiceClient,
     },
     root_certificates::platform_roots,
 };
@@ -73,6 +74,7 @@ pub(super) struct Api {
     pub auth: AuthServiceClient<Authorized>,
     pub project: ProjectServiceClient<Authorized>,
     pub stream: StreamServiceClient<Authorized>,
+    pub webhook: WebhookServiceClient<Authorized>,
 }
 
 type Authorized = InterceptedService<Channel, Bearer>;
@@ -374,7 +376,8 @@ impl Session {
         Ok(Api {
             auth: AuthServiceClient::with_interceptor(channel(), bearer.clone()),
             project: ProjectServiceClient::with_interceptor(channel(), bearer.clone()),
-            stream: StreamServiceClient::with_interceptor(channel(), bearer),
+            stream: StreamServiceClient::with_interceptor(channel(), bearer.clone()),
+            webhook: WebhookServiceClient::with_interceptor(channel(), bearer),
         })
     }
 }

@@ -241,6 +241,9 @@ impl Rotation {
             SealedColumn::PlayUrls => AssociatedData::play_url(value.id),
             SealedColumn::RepeatedSecrets => AssociatedData::api_key_secret(value.id.into()),
             SealedColumn::TotpSecrets => AssociatedData::totp_secret(value.id.into()),
+            SealedColumn::WebhookSecrets | SealedColumn::PreviousWebhookSecrets => {
+                AssociatedData::webhook_secret(value.id.into())
+            }
         };
         let secret = match self.keys.sealer.open(&aad, &value.sealed) {
             Ok(secret) => secret,

@@ -183,6 +183,7 @@ impl Config {
         Retention {
             audit_events: self.audit_retention,
             streams: (!self.stream_retention.is_zero()).then_some(self.stream_retention),
+            webhook_deliveries: self.webhooks.webhook_retention,
         }
     }
 

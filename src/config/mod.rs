@@ -18,6 +18,7 @@ mod server_address;
 mod settings;
 mod transport;
 mod variables;
+mod webhooks;
 
 pub(crate) use arguments::{Selection, SettingGroup};
 pub(crate) use checks::{DataSettings, ServerSettings};
@@ -34,3 +35,4 @@ pub(crate) use settings::MAX_WATCH_HEARTBEAT;
 pub use settings::{Config, CopyTarget, Environment};
 pub use transport::TransportSettings;
 pub(crate) use variables::{ENV_FILE, Variables};
+pub use webhooks::WebhookSettings;

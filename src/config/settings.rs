@@ -12,6 +12,7 @@ use super::{
         sealing_key, secret, ssl_mode, within,
     },
     transport::TransportSettings,
+    webhooks::WebhookSettings,
 };
 use crate::{
     auth::IdTokenProvider,
@@ -172,7 +173,7 @@ pub struct Config {
     pub session_lifetime: Duration,
 
     /// How long ago the user of a session may have proved who they are in calls that show or create
-    /// a secret; 0s means any time.
+    /// a secret, or change a webhook; 0s means any time.
     #[arg(long, env = "SLUICE_RECENT_AUTHENTICATION", default_value = "10min", value_parser = duration("0s", "1day"))]
     pub recent_authentication: Duration,
 
@@ -288,6 +289,10 @@ pub struct Config {
     /// destinations.
     #[arg(long, env = "SLUICE_INGEST_HOSTS", value_delimiter = ',', value_parser = ingest_host)]
     pub ingest_hosts: Vec<String>,
+
+    /// The settings of webhooks.
+    #[command(flatten)]
+    pub webhooks: WebhookSettings,
 
     /// Whether gRPC server reflection is on. Default: on in development, off in production.
     #[arg(long, env = "SLUICE_REFLECTION", value_parser = boolean)]

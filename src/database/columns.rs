@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::domain::{
     EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, NodeId, OutagePolicy, Platform,
     PublishConflictPolicy, ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState,
+    WebhookDeliveryState, WebhookDisableReason, WebhookEventTypes,
 };
 
 impl<T, DB: Database> Type<DB> for Id<T>
@@ -71,10 +72,12 @@ macro_rules! impl_decode {
 impl_decode!(
     String => |name| Self::parse(&name);
     EmailKind, EndReason, IngestProtocol, KeyPurpose, OutagePolicy, Platform,
-    PublishConflictPolicy, RefusalReason, RelayState, StreamState,
+    PublishConflictPolicy, RefusalReason, RelayState, StreamState, WebhookDeliveryState,
+    WebhookDisableReason,
 );
 impl_decode!(String => |text| Self::parse(&text).ok(); NodeId);
 impl_decode!(String => |names| Some(Self::from_claim(&names)); Scopes);
+impl_decode!(String => |names| Some(Self::from_column(&names)); WebhookEventTypes);
 impl_decode!(i64 => parse_window; ReconnectWindow);
 
 fn parse_window(millis: i64) -> Option<ReconnectWindow> {

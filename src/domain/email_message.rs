@@ -28,6 +28,8 @@ text_enum! {
         RemovedSecondFactor = "removed_second_factor",
         /// Tells of a changed password.
         ChangedPassword = "changed_password",
+        /// Tells of a webhook that the server has disabled.
+        DisabledWebhook = "disabled_webhook",
     }
 }
 
@@ -42,7 +44,8 @@ impl EmailKind {
             | Self::NewApiKey
             | Self::NewSecondFactor
             | Self::RemovedSecondFactor
-            | Self::ChangedPassword => TimeDelta::hours(1),
+            | Self::ChangedPassword
+            | Self::DisabledWebhook => TimeDelta::hours(1),
         }
     }
 }
@@ -60,7 +63,8 @@ pub struct EmailMessage {
     pub create_time: Time,
     /// The number of attempts, including a running one.
     pub attempts: i64,
-    /// What a notice says beside its kind: the network of a sign-in. Empty for other messages.
+    /// What a notice says beside its kind: the network of a sign-in, or the id of a webhook. Empty for
+    /// other messages.
     pub detail: String,
 }
 

@@ -26,6 +26,8 @@ mod kind {
     pub enum Stream {}
     pub enum Refusal {}
     pub enum SecondFactor {}
+    pub enum Webhook {}
+    pub enum WebhookDelivery {}
 }
 
 /// Identifies a user.
@@ -46,6 +48,10 @@ pub type StreamId = Id<kind::Stream>;
 pub type RefusalId = Id<kind::Refusal>;
 /// Identifies a second factor.
 pub type SecondFactorId = Id<kind::SecondFactor>;
+/// Identifies a webhook.
+pub type WebhookId = Id<kind::Webhook>;
+/// Identifies an event that was sent to a webhook.
+pub type WebhookDeliveryId = Id<kind::WebhookDelivery>;
 
 impl<K> Id<K> {
     /// A new id, greater than all ids this machine has generated before.

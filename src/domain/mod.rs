@@ -50,6 +50,8 @@ mod stream_delay;
 mod stream_key_lint;
 mod stream_sample;
 mod user;
+mod webhook;
+mod webhook_url;
 
 pub use api_key::{ApiKey, NewApiKey};
 pub use audit_event::{AuditContext, AuditEvent};
@@ -67,7 +69,7 @@ pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
     ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SecondFactorId,
-    SessionId, StreamId, UserId,
+    SessionId, StreamId, UserId, WebhookDeliveryId, WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -104,3 +106,9 @@ pub use stream::{
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
 pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};
+pub use webhook::{
+    EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,
+    WebhookDeliveryRecord, WebhookDeliveryState, WebhookDisableReason, WebhookEventType,
+    WebhookEventTypes, WebhookLease, WebhookMessage, WebhookProgress, WebhookTarget, WebhookUpdate,
+};
+pub use webhook_url::WebhookUrl;

@@ -13,6 +13,10 @@ text_enum! {
         StreamsRead = "streams:read",
         /// Stop streams.
         StreamsWrite = "streams:write",
+        /// Read webhooks and what was sent to them.
+        WebhooksRead = "webhooks:read",
+        /// Change webhooks, with their secrets, and send to them.
+        WebhooksWrite = "webhooks:write",
         /// Report publishers of any project: for media servers.
         StreamsPublish = "streams:publish",
         /// Run relays of any project: for relay workers.
@@ -26,11 +30,13 @@ text_enum! {
 
 impl Scope {
     /// The scopes of a user's own token. A user may grant them to an API key.
-    pub const USER_SCOPES: [Self; 4] = [
+    pub const USER_SCOPES: [Self; 6] = [
         Self::ProjectsRead,
         Self::ProjectsWrite,
         Self::StreamsRead,
         Self::StreamsWrite,
+        Self::WebhooksRead,
+        Self::WebhooksWrite,
     ];
 
     /// The scopes of operator keys, which no user may grant.

@@ -132,6 +132,12 @@ pub enum Error {
     /// The relay worker has not answered in time.
     #[error("the edge that checks the destination has not answered in time")]
     CheckUnanswered,
+    /// The limit on the number of webhooks is reached.
+    #[error("the account has the maximum number of webhooks")]
+    WebhookLimit,
+    /// The event of a delivery is not kept any more.
+    #[error("the event of this delivery has been deleted: read its project instead")]
+    WebhookEventExpired,
     /// The stream is neither live nor reconnecting.
     #[error("the stream is not live")]
     StreamNotLive,

@@ -76,6 +76,8 @@ impl Error {
             Self::DestinationLimit => (Code::FailedPrecondition, Reason::DestinationLimitReached),
             Self::NoRelayWorker => (Code::FailedPrecondition, Reason::NoRelayWorker),
             Self::CheckUnanswered => (Code::Unavailable, Reason::CheckUnanswered),
+            Self::WebhookLimit => (Code::FailedPrecondition, Reason::WebhookLimitReached),
+            Self::WebhookEventExpired => (Code::FailedPrecondition, Reason::WebhookEventExpired),
             Self::StreamNotLive => (Code::FailedPrecondition, Reason::StreamNotLive),
             Self::ProjectLive => (Code::FailedPrecondition, Reason::ProjectLive),
             Self::EtagMismatch => (Code::Aborted, Reason::EtagMismatch),
@@ -139,6 +141,8 @@ impl Error {
             Self::ReauthenticationRequired => {
                 details.set_precondition_failure(vec![failed("session")])
             }
+            Self::WebhookLimit => details.set_precondition_failure(vec![failed("account")]),
+            Self::WebhookEventExpired => details.set_precondition_failure(vec![failed("delivery")]),
             Self::StreamNotLive => details.set_precondition_failure(vec![failed("stream")]),
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
                 details.set_precondition_failure(vec![failed("publisher")])

@@ -11,7 +11,7 @@ use crate::{
     repositories::{
         AuditLog, DestinationChecks, Events, FailedAttempts, IdempotencyKey, KeyRecords,
         KnownNetworks, MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions, StreamSamples,
-        Streams, TokenRevocations, Workers,
+        Streams, TokenRevocations, WebhookDeliveries, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -38,6 +38,8 @@ pub struct Retention {
     pub audit_events: Duration,
     /// Of ended streams and their relays. `None` keeps them for ever.
     pub streams: Option<Duration>,
+    /// Of deliveries to webhooks.
+    pub webhook_deliveries: Duration,
 }
 
 /// A kind of record that is purged.
@@ -62,10 +64,11 @@ enum PurgeTarget {
     StreamSamples,
     DestinationChecks,
     Keys,
+    WebhookDeliveries,
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -85,6 +88,7 @@ impl PurgeTarget {
         Self::StreamSamples,
         Self::DestinationChecks,
         Self::Keys,
+        Self::WebhookDeliveries,
     ];
 }
 
@@ -134,6 +138,13 @@ async fn purge_target(
             })
             .await
         }
+        (PurgeTarget::WebhookDeliveries, _) => {
+            let deliveries = WebhookDeliveries::new(database.clone());
+            delete_batches(target, MAX_SKIPPED, |batch| {
+                deliveries.purge(now - retention.webhook_deliveries, batch)
+            })
+            .await
+        }
         _ => {
             delete_batches(target, MAX_SKIPPED, |batch| {
                 purge_batch(database, target, now - retention.audit_events, now, batch)
@@ -179,7 +190,9 @@ async fn purge_batch(
             DestinationChecks::new(owned).purge(before, batch).await
         }
         // They have no batches, or a retention of their own.
-        PurgeTarget::Streams | PurgeTarget::Keys => Ok(DeletedBatch::default()),
+        PurgeTarget::Streams | PurgeTarget::Keys | PurgeTarget::WebhookDeliveries => {
+            Ok(DeletedBatch::default())
+        }
     }
 }
 

@@ -46,6 +46,7 @@ impl MailTemplates {
             | EmailKind::NewSecondFactor
             | EmailKind::RemovedSecondFactor
             | EmailKind::ChangedPassword => notice(message),
+            EmailKind::DisabledWebhook => disabled_webhook(message),
         };
 
         let message = Message::builder()
@@ -107,14 +108,15 @@ fn notice(message: &EmailMessage) -> (&'static str, String) {
             "Second factor of your account removed",
             "a second factor of your account was removed".to_owned(),
         ),
-        EmailKind::ChangedPassword | EmailKind::EmailVerification | EmailKind::PasswordReset => (
+        EmailKind::ChangedPassword
+        | EmailKind::EmailVerification
+        | EmailKind::PasswordReset
+        | EmailKind::DisabledWebhook => (
             "Password of your account changed",
             "the password of your account was changed".to_owned(),
         ),
     };
-    let time = message
-        .create_time
-        .to_rfc3339_opts(SecondsFormat::Secs, true);
+    let time = time(message);
     let body = format!(
         "Hello,\n\n\
          {event}\n\
@@ -123,6 +125,25 @@ fn notice(message: &EmailMessage) -> (&'static str, String) {
          sessions and revoke API keys that are not yours.\n"
     );
     (subject, body)
+}
+
+/// A notice that the server has disabled a webhook. The address of its endpoint may contain secrets.
+fn disabled_webhook(message: &EmailMessage) -> (&'static str, String) {
+    let (webhook, time) = (&message.detail, time(message));
+    let body = format!(
+        "Hello,\n\n\
+         events of your projects could not be delivered, so a webhook of your account was disabled\n\
+         at {time}:\n\n\
+         {webhook}\n\n\
+         Its last deliveries say why. When you enable it again, it continues after the last event\n\
+         that its endpoint has taken, as far as events are kept. Other webhooks may be disabled too.\n"
+    );
+    ("Webhook of your account disabled", body)
+}
+
+fn time(message: &EmailMessage) -> String {
+    let time = message.create_time;
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// An unencoded body, readable in a file. It is ASCII, and the settings limit URLs so

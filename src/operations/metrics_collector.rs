@@ -13,7 +13,7 @@ use crate::{
     readiness::{Health, Readiness},
     repositories::ResourceCounts,
     telemetry::metrics::{
-        DATABASE, JOBS, LOG_LINES, PASSWORDS, SERVER, STATEMENTS, TRACES, exposition,
+        DATABASE, JOBS, LOG_LINES, PASSWORDS, SERVER, STATEMENTS, TRACES, WEBHOOKS, exposition,
         register_calls,
     },
     watching::WatchHub,
@@ -136,6 +136,7 @@ impl Monitored for MetricsCollector {
         // Registers all metrics, so that unused ones are exposed as zero.
         LazyLock::force(&DATABASE);
         LazyLock::force(&JOBS);
+        LazyLock::force(&WEBHOOKS);
         LazyLock::force(&LOG_LINES);
         LazyLock::force(&PASSWORDS);
         LazyLock::force(&SERVER);

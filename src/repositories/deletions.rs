@@ -1,4 +1,4 @@
-//! Rows of deleted accounts, projects and destinations, which are deleted in batches.
+//! Rows of deleted accounts, projects, destinations and webhooks, which are deleted in batches.
 //!
 //! What is deleted is only marked at first. Its rows may be many: a cascade of foreign keys
 //! would delete them in one statement, and everything else would wait for that. So the rows
@@ -13,7 +13,7 @@ use crate::{
     repositories::projects::deletion,
 };
 
-/// Deleted accounts, projects and destinations.
+/// Deleted accounts, projects, destinations and webhooks.
 #[derive(Debug, Clone)]
 pub struct Deletions {
     database: Database,
@@ -28,6 +28,9 @@ pub enum DeletedKind {
     Project,
     /// Destinations.
     Destination,
+    /// Webhooks: also those of deleted accounts, and those of deleted projects whose last event has
+    /// been sent.
+    Webhook,
 }
 
 /// Statements that delete a batch: they bind the id of what is deleted as `$1`, and a maximum
@@ -59,6 +62,7 @@ const FIND_ACCOUNTS: &str = "select id
      from users
      where delete_time <= $1 and id > $2
        and not exists (select 1 from projects p where p.owner_id = users.id)
+       and not exists (select 1 from webhooks w where w.owner_id = users.id)
      order by id
      limit $3";
 const FIND_PROJECTS: &str = "select id
@@ -74,6 +78,24 @@ const FIND_PROJECTS: &str = "select id
 const FIND_DESTINATIONS: &str = "select id
      from destinations
      where delete_time <= $1 and id > $2
+     order by id
+     limit $3";
+
+const FIND_WEBHOOKS: &str = "select id
+     from webhooks
+     where delete_time <= $1 and id > $2
+     union
+     select w.id
+     from users u
+     join webhooks w on w.owner_id = u.id
+     where u.delete_time is not null and w.id > $2
+     union
+     select w.id
+     from projects p
+     join webhooks w on w.project_id = p.id
+     join webhook_cursors c on c.webhook_id = w.id and c.project_id = p.id
+     where p.delete_time is not null and w.id > $2
+       and (c.revision >= p.revision or not w.enabled)
      order by id
      limit $3";
 
@@ -93,6 +115,7 @@ const ACCOUNT_STEPS: &[DeletionStep] = &[
         "id",
         "id = $1
          and not exists (select 1 from projects where owner_id = $1)
+         and not exists (select 1 from webhooks where owner_id = $1)
          and not exists (select 1 from sessions where user_id = $1)"
     ),
 ];
@@ -121,6 +144,13 @@ const PROJECT_STEPS: &[DeletionStep] = &[
         "api_key_id, project_id",
         "project_id = $1"
     ),
+    delete_rows!("webhook_deliveries", "id", "project_id = $1"),
+    delete_rows!(
+        "webhook_cursors",
+        "webhook_id, project_id",
+        "project_id = $1"
+    ),
+    delete_rows!("webhooks", "id", "project_id = $1"),
     delete_rows!("destinations", "id", "project_id = $1"),
     delete_rows!(
         "projects",
@@ -141,9 +171,28 @@ const DESTINATION_STEPS: &[DeletionStep] = &[
     ),
 ];
 
+const WEBHOOK_STEPS: &[DeletionStep] = &[
+    delete_rows!("webhook_deliveries", "id", "webhook_id = $1"),
+    delete_rows!(
+        "webhook_cursors",
+        "webhook_id, project_id",
+        "webhook_id = $1"
+    ),
+    delete_rows!(
+        "webhooks",
+        "id",
+        "id = $1 and not exists (select 1 from webhook_deliveries where webhook_id = $1)"
+    ),
+];
+
 impl DeletedKind {
     /// All kinds, in the order in which their rows can be deleted.
-    pub const ALL: [Self; 3] = [Self::Destination, Self::Project, Self::Account];
+    pub const ALL: [Self; 4] = [
+        Self::Destination,
+        Self::Webhook,
+        Self::Project,
+        Self::Account,
+    ];
 
     /// The steps that delete the rows of one of them, the last one its own row.
     pub fn steps(self) -> &'static [DeletionStep] {
@@ -151,6 +200,7 @@ impl DeletedKind {
             Self::Account => ACCOUNT_STEPS,
             Self::Project => PROJECT_STEPS,
             Self::Destination => DESTINATION_STEPS,
+            Self::Webhook => WEBHOOK_STEPS,
         }
     }
 }
@@ -174,6 +224,7 @@ impl Deletions {
             DeletedKind::Account => FIND_ACCOUNTS,
             DeletedKind::Project => FIND_PROJECTS,
             DeletedKind::Destination => FIND_DESTINATIONS,
+            DeletedKind::Webhook => FIND_WEBHOOKS,
         };
         fetch_scalars!(self.database.reader(), sql, [until, above, limit])
     }

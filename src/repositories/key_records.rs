@@ -150,6 +150,10 @@ impl KeyRecords {
                    where substr(stream_key_sealed, 1, 4) = $3
                       or substr(srt_passphrase_sealed, 1, 4) = $3)
                and not exists (
+                   select 1 from webhooks
+                   where substr(secret_sealed, 1, 4) = $3
+                      or substr(previous_secret_sealed, 1, 4) = $3)
+               and not exists (
                    select 1 from streams where substr(play_url_sealed, 1, 4) = $3)
                and not exists (
                    select 1 from sessions where substr(refresh_seed, 1, 4) = $3)",

@@ -18,6 +18,7 @@ mod resource_counts;
 mod sealed_columns;
 mod sql;
 mod streams;
+mod webhooks;
 
 pub use accounts::{
     ApiKeys, CountedAttempt, FailedAttempts, Identities, KnownNetworks, MailTokens, NewOperatorKey,
@@ -45,3 +46,4 @@ pub use sealed_columns::{SealedColumn, SealedValue};
 pub use streams::{
     LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, StreamFilter, StreamSamples, Streams,
 };
+pub use webhooks::{DueEvents, SecretRotation, WebhookDeliveries, WebhookQueue, Webhooks};

@@ -20,6 +20,10 @@ pub enum SealedColumn {
     RepeatedSecrets,
     /// The secrets of users' authenticators.
     TotpSecrets,
+    /// The secrets of webhooks.
+    WebhookSecrets,
+    /// The secrets of webhooks before their last rotation.
+    PreviousWebhookSecrets,
 }
 
 /// A sealed value and the id of its row.
@@ -33,7 +37,7 @@ pub struct SealedValue {
 
 impl SealedColumn {
     /// All columns.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::StreamKeys,
         Self::DestinationKeys,
         Self::SrtPassphrases,
@@ -41,6 +45,8 @@ impl SealedColumn {
         Self::PlayUrls,
         Self::RepeatedSecrets,
         Self::TotpSecrets,
+        Self::WebhookSecrets,
+        Self::PreviousWebhookSecrets,
     ];
 
     /// The table, the column of the row's id, and the sealed column. Nothing else becomes part
@@ -54,6 +60,8 @@ impl SealedColumn {
             Self::PlayUrls => ["streams", "play_url_id", "play_url_sealed"],
             Self::RepeatedSecrets => ["idempotent_creates", "resource_id", "secret_sealed"],
             Self::TotpSecrets => ["second_factors", "id", "secret_sealed"],
+            Self::WebhookSecrets => ["webhooks", "id", "secret_sealed"],
+            Self::PreviousWebhookSecrets => ["webhooks", "id", "previous_secret_sealed"],
         }
     }
 

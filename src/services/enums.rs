@@ -4,7 +4,8 @@ use crate::{
     domain::{
         CheckOutcome, CheckStep, EndReason, IngestProtocol, Invalid, LintCode, MediaIssueCode,
         OperatorKeyState, OutagePolicy, Platform, PlatformKind, PlatformTls, PublishConflictPolicy,
-        RefusalReason, RelayState, StreamState, UserState,
+        RefusalReason, RelayState, StreamState, UserState, WebhookDeliveryState,
+        WebhookDisableReason,
     },
     proto::v1 as pb,
 };
@@ -66,6 +67,8 @@ message_enums! {
     }
     StreamState => StreamState { Connecting Live Reconnecting Ended }
     UserState => UserState { Active Suspended }
+    WebhookDeliveryState => WebhookDeliveryState { Delivered Retrying Failed }
+    WebhookDisableReason => WebhookDisableReason { Failing Gone AccountTakenOver }
 }
 
 impl From<IngestProtocol> for pb::IngestProtocol {

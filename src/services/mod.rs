@@ -11,9 +11,11 @@ mod paging;
 mod project;
 mod rpc;
 mod stream;
+mod webhook;
 
 pub use auth::{AuthDependencies, AuthService};
 pub use operator::OperatorService;
 pub(crate) use operator::key_message;
 pub use project::ProjectService;
 pub use stream::{MessageIntervals, NodeReconciler, StreamService, SyncOutcome};
+pub use webhook::{WebhookDependencies, WebhookService, event_writer};

@@ -22,3 +22,4 @@ mod relay;
 mod requests;
 mod stream;
 mod transport;
+mod webhooks;

@@ -14,12 +14,13 @@ use super::{
     relay::RelayContext,
     rtmp::{Session, SessionError, StreamTarget},
     upstream::{
-        Address, Addresses, Output, RtmpAddress, Secrets, Side, Site, Transport, UpstreamError,
-        connect_tcp, probe_srt, secure, shake_hands,
+        Address, Output, RtmpAddress, Secrets, Side, Transport, UpstreamError, connect_tcp,
+        probe_srt, secure, shake_hands,
     },
 };
 use crate::{
     domain::Secret,
+    outbound::{Addresses, Site},
     proto::v1::{
         DestinationCheck, DestinationCheckOutcome as Outcome, DestinationCheckReport,
         DestinationCheckResult, DestinationCheckStep as Step,
@@ -141,15 +142,17 @@ impl Check<'_> {
     }
 
     /// Runs a step, and adds its result; without `done` only that of a failure.
-    async fn step<T>(
+    async fn step<T, E: Into<UpstreamError>>(
         &mut self,
         step: Step,
         done: Option<&str>,
-        running: impl Future<Output = Result<T, UpstreamError>>,
+        running: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Failed> {
         let begun = Instant::now();
-        let ended = timeout_at(self.deadline, running).await;
-        let ended = ended.unwrap_or(Err(UpstreamError::ConnectTimeout));
+        let ended = match timeout_at(self.deadline, running).await {
+            Ok(ended) => ended.map_err(Into::into),
+            Err(_) => Err(UpstreamError::ConnectTimeout),
+        };
         let (outcome, detail) = match &ended {
             Ok(_) => (Outcome::Passed, done.map(str::to_owned)),
             Err(error) => (Outcome::Failed, Some(text(error))),

@@ -4,7 +4,8 @@ use crate::{
     error::Result,
 };
 
-/// Messages that tell users of changes of their accounts, so that they notice changes of others.
+/// Messages that tell users of changes of their accounts, so that they notice changes of others,
+/// and of webhooks that the server has disabled.
 ///
 /// A notice is queued in the transaction of its change: none is lost, and none tells of what did not
 /// happen. While one of a kind waits, another one is not queued; the mailer sends at most one of a
@@ -21,7 +22,7 @@ impl Notices {
     }
 
     /// Queues a notice. `detail` is no text of a caller.
-    pub(super) async fn queue(
+    pub(in crate::repositories) async fn queue(
         self,
         tx: &mut Transaction,
         user_id: UserId,

@@ -59,6 +59,30 @@ macro_rules! resume_points {
     };
 }
 
+/// Selects the next events of projects after the revisions `asked.low`, at most `$limit` of each.
+macro_rules! next_events {
+    ($asked:literal, $limit:literal) => {
+        concat!(
+            "select asked.number, e.project_id, e.revision, e.create_time, e.change
+             from ",
+            $asked,
+            " join events e
+               on e.project_id = asked.project_id and e.revision > asked.low
+              and e.revision <= (
+                  select max(few.revision)
+                  from (
+                      select revision
+                      from events
+                      where project_id = asked.project_id and revision > asked.low
+                      order by revision
+                      limit ",
+            $limit,
+            ") few)
+             order by asked.number, e.revision"
+        )
+    };
+}
+
 /// A row of the table `events`.
 #[derive(FromRow)]
 struct EventRow {
@@ -66,6 +90,15 @@ struct EventRow {
     revision: i64,
     create_time: Time,
     change: String,
+}
+
+/// A row of the next events.
+#[derive(FromRow)]
+struct NextEventRow {
+    /// Which of the pairs it belongs to, from 1.
+    number: i64,
+    #[sqlx(flatten)]
+    row: EventRow,
 }
 
 impl Events {
@@ -187,6 +220,57 @@ impl Events {
             }
         }
         Ok(events)
+    }
+
+    /// The next events of a project after a revision in order, at most `limit`, for each of these
+    /// pairs. An event that cannot be read is `None` beside its revision, and logged.
+    pub async fn next(
+        &self,
+        after: &[(ProjectId, i64)],
+        limit: i64,
+    ) -> Result<Vec<Vec<(i64, Option<Event>)>>> {
+        let count = after.len();
+        let rows: Vec<NextEventRow> = match self.database.reader() {
+            Engine::Postgres(pool) => {
+                let (ids, after): (Vec<Uuid>, Vec<i64>) =
+                    after.iter().map(|(id, after)| (id.uuid(), *after)).unzip();
+                sqlx::query_as(next_events!(
+                    "unnest($1::uuid[], $2::bigint[]) with ordinality as asked (project_id, low, number)",
+                    "$3"
+                ))
+                .bind(ids)
+                .bind(after)
+                .bind(limit)
+                .fetch_all(pool)
+                .await?
+            }
+            Engine::Sqlite(pool) => {
+                let after = after.iter().map(|(id, after)| (id.uuid().simple(), *after));
+                let after: Vec<_> = after.collect();
+                sqlx::query_as(next_events!(
+                    "(select unhex(value ->> 0) as project_id, value ->> 1 as low, key + 1 as number
+                      from json_each($1)) asked",
+                    "$2"
+                ))
+                .bind(serde_json::to_string(&after).map_err(Error::internal)?)
+                .bind(limit)
+                .fetch_all(pool)
+                .await?
+            }
+        };
+        let mut next = vec![Vec::new(); count];
+        for NextEventRow { number, row } in rows {
+            let (id, revision) = (row.project_id, row.revision);
+            let event = row.decode().inspect_err(|error| {
+                let error = error.with_causes();
+                tracing::error!(project_id = %id, revision, error, "cannot read an event");
+            });
+            let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+            if let Some(events) = next.get_mut(index) {
+                events.push((revision, event.ok()));
+            }
+        }
+        Ok(next)
     }
 
     /// Deletes a batch of events from before a time.

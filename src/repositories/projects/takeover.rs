@@ -8,14 +8,14 @@ use crate::{
     database::Transaction,
     domain::{Destination, EndReason, ProjectId, SealedStreamKey, Time, UserId},
     error::Result,
-    repositories::streams::rows::end_active,
+    repositories::{streams::rows::end_active, webhooks::disable_taken_over},
 };
 
 /// Makes the new, sealed stream key of a project.
 pub type NewStreamKey<'a> = &'a (dyn Fn(ProjectId) -> SealedStreamKey + Send + Sync);
 
 /// Takes all projects of a user away from those who have used the account so far: their streams end,
-/// they get new stream keys, and their destinations are disabled. Nothing is deleted. Returns the
+/// they get new stream keys, and their destinations and webhooks are disabled. Nothing is deleted. Returns the
 /// projects, whose watchers must be notified after the commit.
 ///
 /// No project is added meanwhile: creating one locks its owner.
@@ -40,6 +40,7 @@ pub(crate) async fn take_over_projects(
         end_active(tx, *id, EndReason::KeyRotated, now).await?;
         disable_destinations(tx, *id, now).await?;
     }
+    disable_taken_over(tx, owner, now).await?;
     Ok(projects)
 }
 

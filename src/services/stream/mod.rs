@@ -18,3 +18,4 @@ mod watch_turns;
 
 pub use node_reconciler::{NodeReconciler, SyncOutcome};
 pub use service::{MessageIntervals, StreamService};
+pub(super) use watch_messages::change_kind;

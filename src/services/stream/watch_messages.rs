@@ -178,7 +178,7 @@ pub(super) fn snapshot_kind(snapshot: ProjectSnapshot) -> Kind {
     })
 }
 
-pub(super) fn change_kind(change: Change) -> Kind {
+pub(in crate::services) fn change_kind(change: Change) -> Kind {
     match change {
         Change::Project(project) => Kind::ProjectUpdated(project.into()),
         Change::ProjectDeleted => Kind::ProjectDeleted(pb::ProjectDeleted {}),

@@ -6,7 +6,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::registry::{counters_with, fractions, metrics, seconds_by};
 
 /// The periodic jobs; the mailer runs only if mail is on.
-const JOB_NAMES: [&str; 10] = [
+const JOB_NAMES: [&str; 11] = [
     "account_deletion",
     "event_pruning",
     "mailer",
@@ -17,6 +17,7 @@ const JOB_NAMES: [&str; 10] = [
     "relay_watch",
     "suspension",
     "trust",
+    "webhooks",
 ];
 
 /// Histogram bounds for the duration of a run, in seconds.

@@ -11,6 +11,7 @@ mod observability;
 mod process;
 mod registry;
 mod server;
+mod webhooks;
 
 pub use calls::{CallMetrics, call_metrics, register_calls};
 pub(crate) use edge::{EDGE, HookOutcome};
@@ -19,3 +20,4 @@ pub use observability::{LOG_LINES, TRACES};
 pub use process::exposition;
 pub(crate) use server::{DATABASE, SERVER, STATEMENTS, StatementKind};
 pub use server::{HashRun, PASSWORDS};
+pub use webhooks::WEBHOOKS;

@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::{
     calls::{api_key_request, backdate, new_api_key, new_session},
-    mail_calls::{NEW_PASSWORD, let_a_minute_pass, reset, reset_token, verification_token, verify},
+    mail_calls::{NEW_PASSWORD, let_a_minute_pass, reset, reset_token, verified_user},
     second_factor_calls::{delete, enrol},
 };
 use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, eventually};
@@ -22,14 +22,6 @@ const ALL: [&str; 5] = [SIGN_IN, API_KEY, NEW_FACTOR, REMOVED_FACTOR, PASSWORD];
 /// A server behind a proxy on this machine.
 async fn behind_a_proxy(engine: Engine) -> TestServer {
     TestServer::start_with(engine, &["--trusted-proxies=127.0.0.1"]).await
-}
-
-/// A user with a verified address.
-async fn verified_user(server: &TestServer) -> User {
-    let user = server.user().await;
-    let token = verification_token(server, &user).await;
-    verify(&user.client, &token).await.unwrap();
-    user
 }
 
 /// SignIn from an address.

@@ -65,6 +65,14 @@ pub async fn verification_token(server: &TestServer, user: &User) -> String {
     server.database.mail(&user.email, VERIFY, 1).await.token()
 }
 
+/// A user with a verified address.
+pub async fn verified_user(server: &TestServer) -> User {
+    let user = server.user().await;
+    let token = verification_token(server, &user).await;
+    verify(&user.client, &token).await.unwrap();
+    user
+}
+
 /// Requests the first reset of a user; returns its token.
 pub async fn reset_token(server: &TestServer, user: &User) -> String {
     request_reset(&server.channel, &user.email).await.unwrap();

@@ -1,5 +1,5 @@
 //! What somebody plants in an account that is not theirs: a project with a known stream key, two
-//! destinations, a live stream, and a key that was replaced with a grace period.
+//! destinations, a webhook, a live stream, and a key that was replaced with a grace period.
 
 use sluice::proto::v1 as pb;
 use tonic::Code;
@@ -7,6 +7,7 @@ use tonic::Code;
 use crate::{
     harness::{Client, MediaServer, TestServer, User, Watcher, refused},
     project::fixtures::{create_destination, custom_destination, youtube_destination},
+    webhooks::fixture::create_quiet,
 };
 
 pub struct PlantedProject {
@@ -14,6 +15,7 @@ pub struct PlantedProject {
     /// The keys that work: the current one, and the one before it.
     keys: [String; 2],
     destinations: Vec<pb::Destination>,
+    webhook: pb::Webhook,
     stream: pb::Stream,
     node: MediaServer,
 }
@@ -28,6 +30,7 @@ impl PlantedProject {
             create_destination(user, youtube_destination(&project)).await,
             create_destination(user, custom).await,
         ];
+        let webhook = create_quiet(user, "", false).await;
         let request = pb::RotateStreamKeyRequest {
             project_id: project.id.clone(),
             grace: Some(prost_types::Duration {
@@ -43,6 +46,7 @@ impl PlantedProject {
             project,
             keys: [key, first_key],
             destinations,
+            webhook,
             stream,
             node,
         }
@@ -76,6 +80,9 @@ impl PlantedProject {
                 .any(|one| (&one.id, &one.url) == (id, url))
         });
         assert!(kept, "{destinations:?}");
+        let webhook = self.webhook(owner).await;
+        let taken_over = pb::WebhookDisableReason::AccountTakenOver;
+        assert!(webhook.disabled && webhook.disable_reason() == taken_over);
 
         let key = self.key(owner).await;
         assert!(!self.keys.contains(&key));
@@ -96,6 +103,15 @@ impl PlantedProject {
         assert_eq!(heartbeat.action(), pb::PublishAction::Continue);
         let (snapshot, _) = Watcher::start_synced(owner, &self.project.id).await;
         assert!(snapshot.destinations.iter().all(|one| !one.disabled));
+        assert!(!self.webhook(owner).await.disabled);
+    }
+
+    async fn webhook(&self, owner: &Client) -> pb::Webhook {
+        let request = pb::GetWebhookRequest {
+            webhook_id: self.webhook.id.clone(),
+        };
+        let answer = owner.webhook.clone().get_webhook(request).await;
+        answer.unwrap().into_inner().webhook.unwrap()
     }
 
     async fn key(&self, owner: &Client) -> String {

@@ -11,7 +11,10 @@ use super::{
     mail_calls::{NEW_PASSWORD, audit_entries},
     second_factor_calls::{INVALID, REQUIRED, UNKNOWN_CODE, create, enrol},
 };
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused};
+use crate::{
+    harness::{Client, Engine, Postgres, Sqlite, TestServer, User, refused},
+    webhooks::fixture::create_quiet,
+};
 
 /// The error of an authentication that is too old.
 const TOO_OLD: (Code, &str) = (Code::FailedPrecondition, "REAUTHENTICATION_REQUIRED");
@@ -112,6 +115,70 @@ async fn an_old_session_gets_no_secret_until_it_is_authenticated_again(
         .filter(|(action, _)| action == "Reauthenticate");
     let results: Vec<_> = entries.map(|(_, result)| result.as_str()).collect();
     assert_eq!(results, ["CREDENTIALS_INVALID", "OK"]);
+}
+
+/// The results of all calls that change a webhook; the last one deletes it.
+async fn webhook_changes(client: &Client, webhook: &pb::Webhook) -> Vec<Result<(), Status>> {
+    let mut client = client.webhook.clone();
+    let webhook_id = webhook.id.clone();
+    let create = pb::CreateWebhookRequest {
+        project_id: webhook.project_id.clone(),
+        url: "https://elsewhere.example.com/".to_owned(),
+        disabled: true,
+        ..Default::default()
+    };
+    let update = pb::UpdateWebhookRequest {
+        webhook_id: webhook_id.clone(),
+        url: Some("https://elsewhere.example.com/".to_owned()),
+        ..Default::default()
+    };
+    let rotate = pb::RotateWebhookSecretRequest {
+        webhook_id: webhook_id.clone(),
+        ..Default::default()
+    };
+    let delete = pb::DeleteWebhookRequest {
+        webhook_id,
+        ..Default::default()
+    };
+    vec![
+        client.create_webhook(create).await.map(drop),
+        client.update_webhook(update).await.map(drop),
+        client.rotate_webhook_secret(rotate).await.map(drop),
+        client.delete_webhook(delete).await.map(drop),
+    ]
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_old_session_changes_no_webhook_until_it_is_authenticated_again(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let ada = server.user().await;
+    let (project, _) = ada.project().await;
+    let webhook = create_quiet(&ada, &project.id, true).await;
+    let another = create_quiet(&ada, &project.id, true).await;
+    let scopes = ["webhooks:write", "projects:read", "streams:read"];
+    let program = api_key_client(&server, &ada, api_key_request(&scopes)).await;
+    let ada = with_old_session(&server, ada).await;
+
+    for result in webhook_changes(&ada.client, &webhook).await {
+        assert_eq!(class(result), TOO_OLD);
+    }
+    let mut client = ada.client.webhook.clone();
+    let listed = client.list_webhooks(pb::ListWebhooksRequest::default());
+    let listed = listed.await.unwrap().into_inner().webhooks;
+    assert_eq!(listed, [another.clone(), webhook.clone()]);
+
+    for result in webhook_changes(&program, &another).await {
+        result.unwrap();
+    }
+    let answer = reauthenticate(&ada.client, ada.password, "").await.unwrap();
+    let token = answer.into_inner().access_token;
+    let client = Client::with_token(&server.channel, &token);
+    for result in webhook_changes(&client, &webhook).await {
+        result.unwrap();
+    }
 }
 
 /// Another session of the user stays as old as it was.

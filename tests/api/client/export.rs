@@ -11,6 +11,7 @@ use crate::{
     },
     harness::{Engine, Postgres, Sqlite, TestServer},
     project::fixtures::{create_destination, youtube_destination},
+    webhooks::fixture::{create_quiet, plant_delivery},
 };
 
 #[rstest]
@@ -37,6 +38,12 @@ async fn an_export_has_a_line_for_each_record_of_the_account_and_no_secret(
     node.live(&stream_key, "c1").await;
     node.begin(&stream_key, "refused").await.unwrap_err();
 
+    let webhook = create_quiet(&user, &project.id, true).await;
+    for revision in 1..=2 {
+        let (database, id) = (&server.database, &webhook.id);
+        plant_delivery(database, id, &project.id, revision, "delivered").await;
+    }
+
     let text = cli.output(&["export"]).await;
 
     let mut kinds = BTreeMap::<_, usize>::new();
@@ -56,6 +63,8 @@ async fn an_export_has_a_line_for_each_record_of_the_account_and_no_secret(
         ("destination", 1),
         ("stream", 1),
         ("refusal", 1),
+        ("webhook", 1),
+        ("webhookDelivery", 2),
     ] {
         assert_eq!(kinds.remove(kind), Some(number), "{kind}");
     }

@@ -15,3 +15,4 @@ mod terminal;
 mod tls;
 mod token_refresh;
 mod watch;
+mod webhooks;

@@ -1,7 +1,7 @@
 //! What `sluice api` prints, and clients in other languages that use it.
 
 mod api_command;
-mod example;
+pub mod example;
 mod examples;
 mod old_toolchains;
 mod restarts;

@@ -10,7 +10,7 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 26] = [
+const IDEMPOTENT: [&str; 28] = [
     "BeginPublish",
     "ChangePassword",
     "ClaimRelays",
@@ -22,6 +22,8 @@ const IDEMPOTENT: [&str; 26] = [
     "ExchangeApiKey",
     "HeartbeatPublish",
     "Reauthenticate",
+    // With the same `webhook-id`, by which an endpoint knows it.
+    "RedeliverWebhook",
     "RefreshTokens",
     "RegenerateRecoveryCodes",
     "ReportRelays",
@@ -36,6 +38,7 @@ const IDEMPOTENT: [&str; 26] = [
     "SignOut",
     "SuspendUser",
     "SyncNode",
+    "TestWebhook",
     "VerifyEmail",
 ];
 

@@ -22,7 +22,8 @@ pub async fn dump(database: &TestDatabase) -> Vec<String> {
 pub async fn settled_dump(database: &TestDatabase) -> Vec<String> {
     let waiting = "select (select count(*) from outbox)
         + (select count(*) from users where delete_time is not null)
-        + (select count(*) from destinations where delete_time is not null)";
+        + (select count(*) from destinations where delete_time is not null)
+        + (select count(*) from webhooks where delete_time is not null)";
     eventually("the jobs have nothing to do", async || {
         (database.number(waiting).await == 0).then_some(())
     })

@@ -83,6 +83,8 @@ fn one_of_each() -> Vec<Error> {
         Error::StreamNotLive,
         Error::NoRelayWorker,
         Error::CheckUnanswered,
+        Error::WebhookLimit,
+        Error::WebhookEventExpired,
         Error::DeadlineExceeded,
         Error::Overloaded(Duration::from_secs(1)),
         Error::RequestTooLarge(1),

@@ -11,7 +11,10 @@ use super::{
     id_fields::create_destination,
     raw_rpc::{bearer, call},
 };
-use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, refused};
+use crate::{
+    harness::{Engine, Postgres, Sqlite, TestServer, User, refused},
+    webhooks::fixture::{create_quiet, update},
+};
 
 /// An RPC with an `etag`, and the type of its resource.
 struct Change {
@@ -25,6 +28,7 @@ struct Change {
 enum Resource {
     Project,
     Destination,
+    Webhook,
 }
 
 macro_rules! changes {
@@ -58,6 +62,17 @@ fn changes() -> Vec<Change> {
         };
         "ProjectService/DeleteDestination" Destination, (id, etag) => pb::DeleteDestinationRequest {
             destination_id: id,
+            etag,
+            ..Default::default()
+        };
+        "WebhookService/UpdateWebhook" Webhook, (id, etag) => pb::UpdateWebhookRequest {
+            webhook_id: id,
+            description: Some("From an old copy".to_owned()),
+            etag,
+            ..Default::default()
+        };
+        "WebhookService/DeleteWebhook" Webhook, (id, etag) => pb::DeleteWebhookRequest {
+            webhook_id: id,
             etag,
             ..Default::default()
         };
@@ -96,6 +111,10 @@ async fn create(user: &User, resource: Resource) -> (String, String) {
             (project.id, project.etag)
         }
         Resource::Destination => (destination.id, destination.etag),
+        Resource::Webhook => {
+            let webhook = create_quiet(user, &project.id, true).await;
+            (webhook.id, webhook.etag)
+        }
     }
 }
 
@@ -120,6 +139,14 @@ async fn change(user: &User, resource: Resource, id: &str) -> String {
             };
             let changed = projects.update_destination(request).await.unwrap();
             changed.into_inner().destination.unwrap().etag
+        }
+        Resource::Webhook => {
+            let request = pb::UpdateWebhookRequest {
+                webhook_id: id.to_owned(),
+                description: Some("Newer".to_owned()),
+                ..Default::default()
+            };
+            update(user, request).await.etag
         }
     }
 }

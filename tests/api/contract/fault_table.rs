@@ -3,7 +3,7 @@
 use super::named_tests::exists;
 
 /// The failures of the table, in its order, and the tests that show their effects.
-const TESTS: [(&str, &[&str]); 25] = [
+const TESTS: [(&str, &[&str]); 26] = [
     (
         "the database is unreachable",
         &[
@@ -135,6 +135,14 @@ const TESTS: [(&str, &[&str]); 25] = [
         &[
             "auth::mail_smtp::a_message_is_sent_after_an_outage_of_the_mail_server",
             "auth::mail_smtp::a_rejected_message_is_retried_for_a_day_and_then_dropped",
+        ],
+    ),
+    (
+        "the endpoint of a webhook is unreachable or slow",
+        &[
+            "webhooks::delivery::a_hung_endpoint_does_not_delay_others",
+            "webhooks::retries::a_failed_message_is_sent_again_with_the_same_id_before_the_next_one",
+            "webhooks::retries::a_webhook_is_disabled_with_an_audit_event_after_the_retry_period",
         ],
     ),
     (

@@ -27,6 +27,8 @@ pub enum Resource {
     Session,
     ApiKey,
     SecondFactor,
+    Webhook,
+    WebhookDelivery,
 }
 
 /// An id field, with a request around it.
@@ -58,6 +60,7 @@ macro_rules! id_fields {
 const PROJECT: Kind = Kind::Owned(Resource::Project);
 const DESTINATION: Kind = Kind::Owned(Resource::Destination);
 const STREAM: Kind = Kind::Owned(Resource::Stream);
+const WEBHOOK: Kind = Kind::Owned(Resource::Webhook);
 
 /// All id fields; a test compares them with the descriptor set.
 pub fn id_fields() -> Vec<IdField> {
@@ -260,6 +263,50 @@ pub fn id_fields() -> Vec<IdField> {
             pb::OperatorServiceListAuditEventsRequest { user_id: id, ..Default::default() };
         "OperatorService/ListAuditEvents operator_key_id": Kind::Operator, id =>
             pb::OperatorServiceListAuditEventsRequest { operator_key_id: id, ..Default::default() };
+        "WebhookService/CreateWebhook project_id": PROJECT, id => create_webhook(id, String::new());
+        "WebhookService/CreateWebhook request_id": Kind::RequestId, id =>
+            create_webhook(String::new(), id);
+        "WebhookService/GetWebhook webhook_id": WEBHOOK, id =>
+            pb::GetWebhookRequest { webhook_id: id };
+        "WebhookService/ListWebhooks project_id": PROJECT, id =>
+            pb::ListWebhooksRequest { project_id: id, ..Default::default() };
+        "WebhookService/UpdateWebhook webhook_id": WEBHOOK, id => pb::UpdateWebhookRequest {
+            webhook_id: id,
+            description: Some("Changed".to_owned()),
+            ..Default::default()
+        };
+        "WebhookService/UpdateWebhook request_id": Kind::RequestId, id => pb::UpdateWebhookRequest {
+            webhook_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
+        "WebhookService/DeleteWebhook webhook_id": WEBHOOK, id =>
+            pb::DeleteWebhookRequest { webhook_id: id, ..Default::default() };
+        "WebhookService/DeleteWebhook request_id": Kind::RequestId, id => pb::DeleteWebhookRequest {
+            webhook_id: UNKNOWN.to_owned(),
+            request_id: id,
+            ..Default::default()
+        };
+        "WebhookService/RotateWebhookSecret webhook_id": WEBHOOK, id =>
+            pb::RotateWebhookSecretRequest { webhook_id: id, ..Default::default() };
+        "WebhookService/RotateWebhookSecret request_id": Kind::RequestId, id =>
+            pb::RotateWebhookSecretRequest {
+                webhook_id: UNKNOWN.to_owned(),
+                request_id: id,
+                ..Default::default()
+            };
+        "WebhookService/TestWebhook webhook_id": WEBHOOK, id =>
+            pb::TestWebhookRequest { webhook_id: id };
+        "WebhookService/ListWebhookDeliveries webhook_id": WEBHOOK, id =>
+            pb::ListWebhookDeliveriesRequest { webhook_id: id, ..Default::default() };
+        "WebhookService/ListWebhookDeliveries project_id": Kind::OwnedWithAnother(Resource::Project),
+            id => pb::ListWebhookDeliveriesRequest {
+                webhook_id: UNKNOWN.to_owned(),
+                project_id: id,
+                ..Default::default()
+            };
+        "WebhookService/RedeliverWebhook delivery_id": Kind::Owned(Resource::WebhookDelivery), id =>
+            pb::RedeliverWebhookRequest { delivery_id: id };
     }
 }
 
@@ -292,6 +339,17 @@ pub fn create_destination(project_id: String, request_id: String) -> pb::CreateD
         platform: pb::Platform::Youtube.into(),
         display_name: "Main channel".to_owned(),
         stream_key: "abcd-efgh-ijkl-mnop-qrst".to_owned(),
+        request_id,
+        ..Default::default()
+    }
+}
+
+/// CreateWebhook with a request id.
+pub fn create_webhook(project_id: String, request_id: String) -> pb::CreateWebhookRequest {
+    pb::CreateWebhookRequest {
+        project_id,
+        url: "https://hooks.invalid.example.com/".to_owned(),
+        disabled: true,
         request_id,
         ..Default::default()
     }

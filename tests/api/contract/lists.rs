@@ -16,6 +16,7 @@ use crate::{
     harness::{Client, Engine, MediaServer, TestServer, User, exchange},
     relay::fixture::{Worker, broadcasting_report},
     stream::list_stream_samples::add_samples,
+    webhooks::fixture::{create_quiet, plant_delivery},
 };
 
 /// The times of a stream's samples, and one between them.
@@ -109,6 +110,8 @@ pub struct Rows {
     other_project: String,
     stream: String,
     other_stream: String,
+    webhook: String,
+    other_webhook: String,
     /// A time between the first and the last rows of each list.
     middle: Timestamp,
 }
@@ -133,12 +136,26 @@ impl Rows {
         let other = server.user().await;
         let second = Round::create(&server, &owner, "n2").await;
         Round::create(&server, &other, "n3").await;
+        // The first webhook has deliveries of both projects, in each state.
+        let other_project = &second.project.id;
+        plant_delivery(&server.database, &first.webhook, other_project, 1, "failed").await;
+        plant_delivery(
+            &server.database,
+            &first.webhook,
+            other_project,
+            2,
+            "delivered",
+        )
+        .await;
+        create_quiet(&owner, other_project, true).await;
 
         let rows = Self {
             project: first.project.id.clone(),
             other_project: second.project.id.clone(),
             stream: first.stream.id.clone(),
             other_stream: second.stream.id.clone(),
+            webhook: first.webhook.clone(),
+            other_webhook: second.webhook.clone(),
             server,
             owner,
             operator,
@@ -280,6 +297,20 @@ impl Rows {
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];
             },
+            list! { "WebhookService/ListWebhooks" ListWebhooksRequest {};
+                project_id Divides same => [&both[0], &both[1]];
+                created_after Selects time => [middle];
+                created_before Selects time => [middle];
+                disabled Divides Some => [true, false];
+            },
+            list! { "WebhookService/ListWebhookDeliveries"
+                    ListWebhookDeliveriesRequest { webhook_id: self.webhook };
+                webhook_id Replaces same => [&self.other_webhook];
+                created_after Selects time => [middle];
+                created_before Selects time => [middle];
+                state Divides i32::from => [1, 2, 3];
+                project_id Divides same => [&both[0], &both[1]];
+            },
         ]
     }
 
@@ -310,6 +341,7 @@ struct Round {
     node: Client,
     node_id: &'static str,
     stream: pb::Stream,
+    webhook: String,
 }
 
 impl Round {
@@ -321,6 +353,10 @@ impl Round {
             let request = create_destination(project.id.clone(), String::new());
             projects.create_destination(request).await.unwrap();
         }
+        let webhook = create_quiet(owner, &project.id, false).await.id;
+        for (revision, state) in [(1, "delivered"), (2, "retrying")] {
+            plant_delivery(&server.database, &webhook, &project.id, revision, state).await;
+        }
         let scopes = [Scope::StreamsPublish, Scope::RelaysWork];
         let node = server.operator_of_node(node_id, &scopes).await;
         let mut round = Self {
@@ -329,6 +365,7 @@ impl Round {
             node,
             node_id,
             stream: pb::Stream::default(),
+            webhook,
         };
         let ended = round.begin("earlier").await.unwrap().into_inner().stream;
         round.end(&ended.unwrap(), "earlier").await;

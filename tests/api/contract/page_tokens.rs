@@ -15,6 +15,7 @@ use crate::{
     auth::{calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User},
     stream::list_stream_samples::add_samples,
+    webhooks::fixture::{create_quiet, plant_delivery},
 };
 
 /// A list RPC, with a request for the page of one row after a token.
@@ -27,11 +28,16 @@ struct List {
 struct Ids {
     project_id: String,
     stream_id: String,
+    webhook_id: String,
 }
 
 impl Ids {
     fn project(&self) -> String {
         self.project_id.clone()
+    }
+
+    fn webhook(&self) -> String {
+        self.webhook_id.clone()
     }
 
     fn stream(&self) -> String {
@@ -65,7 +71,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 11] {
+fn lists() -> [List; 13] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -78,6 +84,9 @@ fn lists() -> [List; 11] {
         "StreamService/ListRefusals" ListRefusalsRequest { project_id: Ids::project };
         "StreamService/ListRelays" ListRelaysRequest { stream_id: Ids::stream };
         "StreamService/ListStreamSamples" ListStreamSamplesRequest { stream_id: Ids::stream };
+        "WebhookService/ListWebhooks" ListWebhooksRequest {};
+        "WebhookService/ListWebhookDeliveries"
+            ListWebhookDeliveriesRequest { webhook_id: Ids::webhook };
     }
 }
 
@@ -119,9 +128,16 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
     let (_, codes) = second_factor_calls::enrol(&user).await;
     second_factor_calls::enrol_another(&user, &codes[0]).await;
     let project_id = project.id;
+    create_quiet(&user, &project_id, true).await;
+    let webhook_id = create_quiet(&user, &project_id, true).await.id;
+    for revision in 1..=2 {
+        let database = &server.database;
+        plant_delivery(database, &webhook_id, &project_id, revision, "delivered").await;
+    }
     let ids = Ids {
         project_id,
         stream_id,
+        webhook_id,
     };
     (user, ids)
 }

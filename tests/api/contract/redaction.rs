@@ -89,10 +89,10 @@ fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
         ConfirmSecondFactorResponse CreateApiKeyResponse CreateSecondFactorRequest
         CreateSecondFactorResponse DeleteSecondFactorRequest ReauthenticateRequest ReauthenticateResponse RegenerateRecoveryCodesRequest
         RegenerateRecoveryCodesResponse
-        CreateDestinationRequest CreateOperatorKeyResponse CreateProjectResponse DeleteMeRequest ExchangeApiKeyRequest
+        CreateDestinationRequest CreateOperatorKeyResponse CreateProjectResponse CreateWebhookResponse DeleteMeRequest ExchangeApiKeyRequest
         ExchangeApiKeyResponse RefreshTokensRequest RefreshTokensResponse ResetPasswordRequest
         ClaimRelaysResponse NodeConnection RelayAssignment RevealStreamKeyResponse
-        RotateStreamKeyResponse SignInRequest SignInResponse
+        RotateStreamKeyResponse RotateWebhookSecretResponse SignInRequest SignInResponse
         SignInWithIdTokenRequest SignInWithIdTokenResponse SignUpRequest SignUpResponse Tokens
         SyncNodeRequest UpdateDestinationRequest VerifyEmailRequest
     };

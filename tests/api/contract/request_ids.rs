@@ -9,12 +9,13 @@ use uuid::Uuid;
 use super::{
     descriptors::request_fields,
     dump::settled_dump,
-    id_fields::{create_destination, create_operator_key, create_project, sign_up},
+    id_fields::{create_destination, create_operator_key, create_project, create_webhook, sign_up},
     raw_rpc::{bearer, call},
 };
 use crate::{
     auth::calls,
     harness::{Engine, Postgres, Sqlite, TestServer, User, exchange, refused},
+    webhooks::fixture::create_quiet,
 };
 
 /// An RPC with a `request_id`.
@@ -43,6 +44,7 @@ struct Targets {
     stream: String,
     sessions: [String; 2],
     api_keys: [String; 2],
+    webhooks: [String; 2],
     /// A name that no other request has.
     name: String,
 }
@@ -147,6 +149,31 @@ fn stop_relay(targets: &Targets, index: usize, request_id: String) -> pb::StopRe
     }
 }
 
+fn describe_webhook(id: &str, text: &str, request_id: String) -> pb::UpdateWebhookRequest {
+    pb::UpdateWebhookRequest {
+        webhook_id: id.to_owned(),
+        description: Some(text.to_owned()),
+        request_id,
+        ..Default::default()
+    }
+}
+
+fn delete_webhook(id: &str, request_id: String) -> pb::DeleteWebhookRequest {
+    pb::DeleteWebhookRequest {
+        webhook_id: id.to_owned(),
+        request_id,
+        ..Default::default()
+    }
+}
+
+fn rotate_secret(id: &str, request_id: String) -> pb::RotateWebhookSecretRequest {
+    pb::RotateWebhookSecretRequest {
+        webhook_id: id.to_owned(),
+        request_id,
+        ..Default::default()
+    }
+}
+
 fn changes() -> Vec<Change> {
     changes! {
         "AuthService/SignUp" AnotherSession, |to, id| sign_up(&to.name, id),
@@ -205,6 +232,18 @@ fn changes() -> Vec<Change> {
             request_id: id,
             ..create_operator_key()
         };
+        "WebhookService/CreateWebhook" SameResponse,
+            |to, id| create_webhook(to.projects[0].clone(), id),
+            other create_webhook(to.projects[1].clone(), id);
+        "WebhookService/UpdateWebhook" SameResponse,
+            |to, id| describe_webhook(&to.webhooks[0], "One", id),
+            other describe_webhook(&to.webhooks[0], "Other", id);
+        "WebhookService/DeleteWebhook" SameResponse,
+            |to, id| delete_webhook(&to.webhooks[0], id),
+            other delete_webhook(&to.webhooks[1], id);
+        "WebhookService/RotateWebhookSecret" SameResponse,
+            |to, id| rotate_secret(&to.webhooks[0], id),
+            other rotate_secret(&to.webhooks[1], id);
     }
 }
 
@@ -237,6 +276,10 @@ impl Targets {
             api_keys.push(calls::new_api_key(user, request).await.0.id);
             calls::new_session(server, user).await;
         }
+        let mut webhooks = Vec::new();
+        for _ in 0..2 {
+            webhooks.push(create_quiet(user, &project.id, true).await.id);
+        }
         let media = server.media_server().await;
         let stream = media.live(&stream_key, "c1").await;
         let sessions = pb::ListSessionsRequest::default();
@@ -250,6 +293,7 @@ impl Targets {
             stream: stream.id,
             sessions: sessions.try_into().unwrap(),
             api_keys: api_keys.try_into().unwrap(),
+            webhooks: webhooks.try_into().unwrap(),
             name: format!("n-{}", Uuid::now_v7().simple()),
         };
         let stop = stop_relay(&targets, 1, String::new());

@@ -19,19 +19,22 @@ use super::{
 use crate::{
     auth::{calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User, eventually, refused},
+    webhooks::fixture::{create_quiet, plant_delivery},
 };
 
-const ALL_SCOPES: [&str; 4] = [
+const ALL_SCOPES: [&str; 6] = [
     "projects:read",
     "projects:write",
     "streams:read",
     "streams:write",
+    "webhooks:read",
+    "webhooks:write",
 ];
 
 /// A user with one resource of each type.
 struct Owner {
     user: User,
-    ids: [(Resource, String); 6],
+    ids: [(Resource, String); 8],
     /// The access token of an API key that is restricted to another project.
     restricted: String,
 }
@@ -49,6 +52,10 @@ impl Owner {
         let (api_key, _) =
             calls::new_api_key(&user, calls::api_key_request(&["projects:read"])).await;
         let session = another_session(server, &user).await;
+        let webhook = create_quiet(&user, &project.id, true).await;
+        // The event of the project's creation.
+        let delivery = plant_delivery(&server.database, &webhook.id, &project.id, 1, "failed");
+        let delivery = delivery.await;
         let restricted = api_key_token(server, &user, vec![other.id]).await;
         let (authenticator, _) = second_factor_calls::enrol(&user).await;
         let ids = [
@@ -58,6 +65,8 @@ impl Owner {
             (Resource::Session, session),
             (Resource::ApiKey, api_key.id),
             (Resource::SecondFactor, authenticator.id),
+            (Resource::Webhook, webhook.id),
+            (Resource::WebhookDelivery, delivery),
         ];
         Self {
             user,
@@ -144,7 +153,8 @@ async fn every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id(
         let id = owner.id(resource);
         // The rows of what an owner has deleted disappear by themselves.
         eventually("no row is going to be deleted", async || {
-            let deleted = "select count(*) from destinations where delete_time is not null";
+            let deleted = "select (select count(*) from destinations where delete_time is not null)
+                + (select count(*) from webhooks where delete_time is not null)";
             (server.database.number(deleted).await == 0).then_some(())
         })
         .await;

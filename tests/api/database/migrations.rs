@@ -244,6 +244,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "02be237e8bc1693ed9fc4ef914c567cee6d25f20ec64268abdcd5bd16c325f29",
     ),
     (
+        "postgres",
+        "28_create_webhooks.sql",
+        "1d1b7f5da48896c1e0f41220cdeed5c01102f8f9cb161594e4e49ff3f114a731",
+    ),
+    (
+        "sqlite",
+        "28_create_webhooks.sql",
+        "50af87aa610353e757e9039199b0b655bc5d804fe8ada71581bd140dc2e4d343",
+    ),
+    (
         "sqlite",
         "29_strengthen_sign_in.sql",
         "52b69af1ebd5203d4a2d6898e80bb88a00fe5c8702f67057213942054807616b",

@@ -10,6 +10,7 @@ use crate::{
         User, Watcher, refused,
     },
     relay::fixture::{Fixture, broadcasting_report, destination_request},
+    webhooks::fixture::{create_quiet, plant_delivery},
 };
 
 /// A populated database and its clients.
@@ -66,6 +67,9 @@ impl PopulatedDatabase {
         let api_key = api_key(&fixture).await;
         let idle = ended_stream(&fixture).await;
         account_rows(&fixture).await;
+        let webhook = create_quiet(&fixture.owner, &fixture.project.id, true).await;
+        let database = &fixture.server.database;
+        plant_delivery(database, &webhook.id, &fixture.project.id, 1, "delivered").await;
 
         let (live, _, _worker, assignment) = fixture.claimed_relay().await;
         let taken = fixture.node.begin(&fixture.key, "c9").await;

@@ -8,6 +8,7 @@ use sluice::{
         self as pb, auth_service_client::AuthServiceClient,
         operator_service_client::OperatorServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
+        webhook_service_client::WebhookServiceClient,
     },
     repositories::{NewOperatorKey, NewSecret, OperatorKeys},
 };
@@ -37,13 +38,14 @@ impl Interceptor for Bearer {
     }
 }
 
-/// Clients of the four services, with or without an access token.
+/// Clients of the five services, with or without an access token.
 #[derive(Clone)]
 pub struct Client {
     pub auth: AuthServiceClient<InterceptedService<Channel, Bearer>>,
     pub project: ProjectServiceClient<InterceptedService<Channel, Bearer>>,
     pub stream: StreamServiceClient<InterceptedService<Channel, Bearer>>,
     pub operator: OperatorServiceClient<InterceptedService<Channel, Bearer>>,
+    pub webhook: WebhookServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 impl Client {
@@ -63,7 +65,8 @@ impl Client {
             auth: AuthServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             project: ProjectServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             stream: StreamServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            operator: OperatorServiceClient::with_interceptor(channel.clone(), bearer),
+            operator: OperatorServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            webhook: WebhookServiceClient::with_interceptor(channel.clone(), bearer),
         }
     }
 }

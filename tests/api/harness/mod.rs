@@ -22,6 +22,7 @@ mod processes;
 mod projects_watcher;
 mod proxy;
 mod raw_call;
+mod rebinding;
 mod round_trips;
 mod server;
 mod skewed_clock;
@@ -58,6 +59,7 @@ pub use processes::{
 pub use projects_watcher::ProjectsWatcher;
 pub use proxy::Proxy;
 pub use raw_call::{OpenCall, RawConnection, connect_from, message_frame, read_status};
+pub use rebinding::RebindingName;
 pub use rustix::process::Signal;
 pub use server::{TestServer, config, settings};
 pub use skewed_clock::SkewedClock;

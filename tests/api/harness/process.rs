@@ -16,8 +16,8 @@ use tonic::transport::{Channel, Endpoint};
 use sluice::proto::v1 as pb;
 
 use super::{
-    Client, FullDisk, HttpResponse, Signal, SkewedClock, TestDatabase, VolatileDisk, eventually,
-    http, send_signal,
+    Client, FullDisk, HttpResponse, RebindingName, Signal, SkewedClock, TestDatabase, VolatileDisk,
+    eventually, http, send_signal,
 };
 
 /// The exit code and the output of a command.
@@ -96,6 +96,17 @@ impl Process {
             ("SLUICE_CALL_TIMEOUT", "2min"),
         ];
         Self::spawn(command, database, &settings)
+    }
+
+    /// Starts `sluice serve` with a host name whose address changes.
+    pub fn serve_with_rebinding(
+        database: &TestDatabase,
+        name: &RebindingName,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Self::command(&["serve"], &[]);
+        name.apply_to(&mut command);
+        Self::spawn(command, database, settings)
     }
 
     /// Starts `sluice serve` with a maximum file size in KiB (`ulimit -f`).

@@ -18,13 +18,14 @@ use super::{
     sessions::Sessions,
     stream_keys::StreamKeys,
     watches::{WatchedProject, Watches},
+    webhooks::Webhooks,
     writer::Writers,
     written_rpcs::WRITTEN_RPCS,
 };
 use crate::harness::{Cluster, Engine, Postgres, Sqlite, TestDatabase, eventually};
 
 /// Fast hashes, no rate limits, and no timeouts except that of relay leases.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("SLUICE_BCRYPT_COST", "4"),
     ("SLUICE_CALLER_RATE", "0"),
     ("SLUICE_ADDRESS_RATE", "0"),
@@ -34,6 +35,7 @@ const SETTINGS: [(&str, &str); 9] = [
     ("SLUICE_CONNECT_TIMEOUT", "1h"),
     ("SLUICE_RELAY_LEASE", LEASE),
     ("SLUICE_WATCH_POLL_INTERVAL", "100ms"),
+    ("SLUICE_MAX_WEBHOOKS", "10000"),
 ];
 
 /// Number of acknowledged writes between two kills.
@@ -121,6 +123,7 @@ impl Workload {
         writers.spawn(Nodes::start(&owner, &operator).await);
         writers.spawn(Operators::new(&anonymous, &administrator));
         writers.spawn(Relays::new(&owner, &operator));
+        writers.spawn(Webhooks::new(&owner));
         writers.spawn(Renames::new(&project, "Ada"));
         writers.spawn(Renames::new(&project, "Grace"));
         writers.spawn(Publishes::new(&project, &operator, stream_key));

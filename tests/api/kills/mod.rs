@@ -3,8 +3,8 @@
 
 mod accounts;
 mod api_keys;
-mod caller;
-mod counts;
+pub mod caller;
+pub mod counts;
 mod destinations;
 mod killed_servers;
 mod nodes;
@@ -16,5 +16,6 @@ mod renames;
 mod sessions;
 mod stream_keys;
 mod watches;
+mod webhooks;
 mod writer;
 mod written_rpcs;

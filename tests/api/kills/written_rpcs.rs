@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use crate::contract::descriptors::requests;
 
 /// The RPCs whose acknowledged writes survive kills.
-pub const WRITTEN_RPCS: [&str; 31] = [
+pub const WRITTEN_RPCS: [&str; 35] = [
     "BeginPublish",
     "ChangePassword",
     "ClaimRelays",
@@ -11,9 +11,11 @@ pub const WRITTEN_RPCS: [&str; 31] = [
     "CreateDestination",
     "CreateOperatorKey",
     "CreateProject",
+    "CreateWebhook",
     "DeleteDestination",
     "DeleteMe",
     "DeleteProject",
+    "DeleteWebhook",
     "EndPublish",
     "ExchangeApiKey",
     "HeartbeatPublish",
@@ -24,6 +26,7 @@ pub const WRITTEN_RPCS: [&str; 31] = [
     "RevokeOperatorKey",
     "RevokeSession",
     "RotateStreamKey",
+    "RotateWebhookSecret",
     "SignIn",
     "SignOut",
     "SignUp",
@@ -35,20 +38,24 @@ pub const WRITTEN_RPCS: [&str; 31] = [
     "UpdateDestination",
     "UpdateMe",
     "UpdateProject",
+    "UpdateWebhook",
 ];
 
 /// The RPCs that need a received message, an authenticator or an OpenID Connect issuer. Their transactions are like
-/// those of SignUp, SignIn, ChangePassword and UpdateMe.
-const NOT_WRITTEN: [&str; 10] = [
+/// those of SignUp, SignIn, ChangePassword and UpdateMe. And those that need an endpoint of a
+/// webhook: one writes nothing, the other one a number that nothing depends on.
+const NOT_WRITTEN: [&str; 12] = [
     "Reauthenticate",
     "ConfirmSecondFactor",
     "CreateSecondFactor",
     "DeleteSecondFactor",
     "RegenerateRecoveryCodes",
+    "RedeliverWebhook",
     "RequestEmailVerification",
     "RequestPasswordReset",
     "ResetPassword",
     "SignInWithIdToken",
+    "TestWebhook",
     "VerifyEmail",
 ];
 

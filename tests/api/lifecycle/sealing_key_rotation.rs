@@ -6,20 +6,25 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use crate::harness::{
-    BackgroundCalls, Client, CommandOutput, Engine, MediaServer, Pooled, Postgres, Process, Sqlite,
-    TestDatabase, TestServer, User, eventually,
+use crate::{
+    harness::{
+        BackgroundCalls, Client, CommandOutput, Engine, MediaServer, Pooled, Postgres, Process,
+        Sqlite, TestDatabase, TestServer, User, eventually,
+    },
+    webhooks::fixture::create_quiet,
 };
 
 const ROTATE: [&str; 2] = ["rotate-sealing-key", "--activate-after=5s"];
 
 /// The columns with sealed secrets.
-const SEALED_COLUMNS: [(&str, &str); 5] = [
+const SEALED_COLUMNS: [(&str, &str); 7] = [
     ("projects", "stream_key_sealed"),
     ("destinations", "stream_key_sealed"),
     ("destinations", "srt_passphrase_sealed"),
     ("sessions", "refresh_seed"),
     ("streams", "play_url_sealed"),
+    ("webhooks", "secret_sealed"),
+    ("webhooks", "previous_secret_sealed"),
 ];
 
 /// The flag `--sealing-keys` with keys that each repeat one byte.
@@ -63,12 +68,13 @@ async fn count_sealed(database: &TestDatabase, key: &str) -> (i64, i64) {
 }
 
 /// A user with sealed secrets: the stream key of a project, the stream key and SRT passphrase of a
-/// destination, the seed of refresh tokens, and the play URL of a stream.
+/// destination, the seed of refresh tokens, the play URL of a stream, and both secrets of a webhook.
 pub struct SealedSecrets {
     pub user: User,
     project: pb::Project,
     stream_key: String,
     destination: pb::Destination,
+    webhook: pb::Webhook,
 }
 
 impl SealedSecrets {
@@ -99,11 +105,23 @@ impl SealedSecrets {
         };
         let mut node = server.media_server().await.client.stream;
         node.begin_publish(request).await.unwrap();
+        let webhook = create_quiet(&user, &project.id, true).await;
+        let request = pb::RotateWebhookSecretRequest {
+            webhook_id: webhook.id.clone(),
+            grace: Some(prost_types::Duration {
+                seconds: 7 * 24 * 60 * 60,
+                nanos: 0,
+            }),
+            ..Default::default()
+        };
+        let mut webhooks = user.client.webhook.clone();
+        webhooks.rotate_webhook_secret(request).await.unwrap();
         Self {
             user,
             project,
             stream_key,
             destination,
+            webhook,
         }
     }
 
@@ -128,6 +146,12 @@ impl SealedSecrets {
             ..Default::default()
         };
         project.update_destination(request).await.unwrap();
+        // A test makes the server open both secrets, although the host does not exist.
+        let mut webhooks = Client::with_token(&server.channel, token).webhook;
+        let request = pb::TestWebhookRequest {
+            webhook_id: self.webhook.id.clone(),
+        };
+        webhooks.test_webhook(request).await.unwrap();
     }
 }
 
@@ -220,6 +244,8 @@ async fn a_root_key_can_be_removed_from_the_settings_after_its_retirement(
 #[case::destination_key("destinations", "stream_key_sealed")]
 #[case::passphrase("destinations", "srt_passphrase_sealed")]
 #[case::play_url("streams", "play_url_sealed")]
+#[case::webhook_secret("webhooks", "secret_sealed")]
+#[case::previous_webhook_secret("webhooks", "previous_secret_sealed")]
 #[tokio::test]
 async fn a_retired_key_is_kept_while_a_value_is_sealed_under_it(
     #[values(Sqlite, Postgres)] engine: Engine,

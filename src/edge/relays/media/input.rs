@@ -26,12 +26,10 @@ use crate::{
                 Incoming, Message, Response, Session, SessionError, StreamTarget,
                 message::{event, kind},
             },
-            upstream::{
-                Address, Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError,
-                connect,
-            },
+            upstream::{Address, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
         },
     },
+    outbound::Addresses,
 };
 
 /// The silence of a play session after which it is started anew. Media servers send media,

@@ -22,8 +22,9 @@ use crate::{
             Incoming, Message, Outgoing, Response, Session, SessionError, StreamTarget, amf0,
             message::kind,
         },
-        upstream::{Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
+        upstream::{Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
     },
+    outbound::Addresses,
 };
 
 /// A stream that is closed sooner after it was accepted was refused after all.

@@ -17,8 +17,9 @@ use crate::{
     edge::relays::{
         media::Subscription,
         relay_failure::RelayFailure,
-        upstream::{Addresses, Side, SrtAddress},
+        upstream::{Side, SrtAddress, UpstreamError},
     },
+    outbound::Addresses,
     proto::v1::RelayErrorSeverity::Fatal,
 };
 
@@ -106,7 +107,8 @@ impl SrtOutput<'_> {
 
     async fn start(&self) -> Result<(Ffmpeg, PresetFile), RelayFailure> {
         let addresses = Addresses::find(&self.address.site, Some(self.policy)).await;
-        let addresses = addresses.map_err(|error| error.failure(Side::Output))?;
+        let addresses =
+            addresses.map_err(|error| UpstreamError::from(error).failure(Side::Output))?;
         let cannot_start = |error: io::Error| RelayFailure::cannot_start(&error);
         let preset = self.preset().map_err(cannot_start)?;
         // Addresses are never empty.

@@ -1,4 +1,7 @@
-use crate::domain::{Secret, is_passed_option};
+use crate::{
+    domain::{Secret, is_passed_option},
+    outbound::Site,
+};
 
 const NO_SCHEME: &str = "must start with rtmp://, rtmps:// or srt://";
 const NO_HOST: &str = "must name a host";
@@ -27,15 +30,6 @@ pub(crate) enum Address {
     Rtmp(RtmpAddress),
     /// SRT.
     Srt(SrtAddress),
-}
-
-/// A host and its port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Site {
-    /// A name or an IP address; that of IPv6 without its brackets.
-    pub(crate) host: String,
-    /// The port.
-    pub(crate) port: u16,
 }
 
 /// A stream of an RTMP server.

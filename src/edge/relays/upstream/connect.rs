@@ -8,10 +8,9 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
 use super::{
-    address::RtmpAddress, certificates::Certificates, certificates::tls_error,
-    error::UpstreamError, resolve::Addresses,
+    address::RtmpAddress, certificates::Certificates, certificates::tls_error, error::UpstreamError,
 };
-use crate::edge::relays::rtmp::handshake;
+use crate::{edge::relays::rtmp::handshake, outbound::Addresses};
 
 /// The longest time of the TLS handshake, and of that of RTMP.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

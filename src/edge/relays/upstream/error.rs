@@ -1,7 +1,6 @@
-use std::io;
-
 use crate::{
     edge::relays::{relay_failure::RelayFailure, rtmp::SessionError},
+    outbound::OutboundError,
     proto::v1::RelayErrorSeverity::{self, Fatal, Retryable},
 };
 
@@ -50,15 +49,6 @@ pub(crate) enum UpstreamError {
 }
 
 impl UpstreamError {
-    /// Why a TCP connection failed.
-    pub(crate) fn connecting(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
-            io::ErrorKind::TimedOut => Self::ConnectTimeout,
-            _ => Self::Unreachable,
-        }
-    }
-
     /// Why a session did not start. `redact` removes secrets from the server's words.
     pub(crate) fn starting(error: SessionError, redact: impl Fn(&str) -> String) -> Self {
         match error {
@@ -131,6 +121,18 @@ impl UpstreamError {
             Self::TlsFailed => "the TLS handshake failed".into(),
             Self::Refused(words) | Self::Lost(words) | Self::CodecUnsupported(words) => words,
             Self::ClosedEarly => "it accepted the stream, then closed the connection".into(),
+        }
+    }
+}
+
+impl From<OutboundError> for UpstreamError {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::Forbidden(why) => Self::AddressForbidden(why),
+            OutboundError::HostNotFound => Self::HostNotFound,
+            OutboundError::ConnectTimeout => Self::ConnectTimeout,
+            OutboundError::ConnectionRefused => Self::ConnectionRefused,
+            OutboundError::Unreachable => Self::Unreachable,
         }
     }
 }

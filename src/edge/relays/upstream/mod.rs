@@ -3,7 +3,6 @@
 //! | file | purpose |
 //! |---|---|
 //! | `address` | what an address says: where to connect, and what to name there |
-//! | `resolve` | host names to IP addresses that may be connected to |
 //! | `certificates`, `connect` | TCP and TLS connections |
 //! | `srt_probe` | whether an SRT listener answers |
 //! | `redaction` | the words of a server without secrets |
@@ -14,13 +13,11 @@ mod certificates;
 mod connect;
 mod error;
 mod redaction;
-mod resolve;
 mod srt_probe;
 
-pub(super) use address::{Address, Output, RtmpAddress, Site, SrtAddress};
+pub(super) use address::{Address, Output, RtmpAddress, SrtAddress};
 pub(super) use certificates::Certificates;
 pub(super) use connect::{Transport, connect, connect_tcp, secure, shake_hands};
 pub(super) use error::{Side, UpstreamError};
 pub(super) use redaction::Secrets;
-pub(super) use resolve::Addresses;
 pub(super) use srt_probe::probe_srt;

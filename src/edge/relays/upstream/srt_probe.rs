@@ -8,7 +8,8 @@ use std::{
 
 use tokio::{net::UdpSocket, time::timeout};
 
-use super::{error::UpstreamError, resolve::Addresses};
+use super::error::UpstreamError;
+use crate::outbound::{Addresses, OutboundError};
 
 /// The type of a control packet with a handshake.
 const HANDSHAKE: u32 = 0x8000_0000;
@@ -44,7 +45,7 @@ async fn probe(address: SocketAddr) -> Result<(), UpstreamError> {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let failed = |error: std::io::Error| UpstreamError::connecting(&error);
+    let failed = |error: std::io::Error| UpstreamError::from(OutboundError::connecting(&error));
     let socket = UdpSocket::bind((any, 0)).await.map_err(failed)?;
     socket.connect(address).await.map_err(failed)?;
     for _ in 0..TRIES {
@@ -93,7 +94,7 @@ fn is_answer(packet: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::relays::upstream::Site;
+    use crate::outbound::Site;
 
     async fn addresses_of(socket: &UdpSocket) -> Addresses {
         let site = Site {

@@ -7,3 +7,4 @@ pub mod recorder;
 mod relay_rpcs;
 mod scanner;
 mod stream_rpcs;
+mod webhook_rpcs;

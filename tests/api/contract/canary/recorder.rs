@@ -72,6 +72,7 @@ impl Recorder {
         let (project_id, stream_key) = self.project_rpcs(&token).await;
         self.stream_rpcs(&token, &media, &project_id, &stream_key)
             .await;
+        self.webhook_rpcs(database, &token, &project_id).await;
         self.operator_rpcs(&media).await;
         Deletable {
             token,

@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 102] = [
+pub const PROMISES: [Promise; 103] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -100,6 +100,13 @@ pub const PROMISES: [Promise; 102] = [
             "relay::statement_count::reporting_500_relays_takes_as_many_statements_as_reporting_one",
             "stream::list_stream_samples::a_live_stream_with_statistics_is_sampled_at_multiples_of_ten_seconds",
             "relay::check_destination::an_edge_at_another_replica_checks",
+        ],
+    ),
+    (
+        "**Webhooks.**",
+        &[
+            "webhooks::delivery::a_hung_endpoint_does_not_delay_others",
+            "webhooks::idle::while_nothing_waits_there_is_one_statement_for_each_poll",
         ],
     ),
     (
@@ -644,6 +651,7 @@ pub const PROMISES: [Promise; 102] = [
             "lifecycle::draining::while_draining_health_is_not_serving_and_calls_are_still_served",
             "lifecycle::draining::on_a_signal_the_call_in_flight_finishes_and_the_program_exits_with_success",
             "stream::watch_ends::a_draining_server_ends_its_watches_which_resume_on_another",
+            "webhooks::delivery::a_server_that_stops_gives_its_webhooks_back_at_once",
             "lifecycle::draining::a_second_signal_ends_the_program_at_once",
             "deployment::manifests::there_is_time_to_drain_before_a_server_is_killed",
         ],

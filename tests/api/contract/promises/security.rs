@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 53] = [
+pub const PROMISES: [Promise; 55] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -70,6 +70,7 @@ pub const PROMISES: [Promise; 53] = [
         &[
             "auth::recent_authentication::an_old_session_gets_no_secret_until_it_is_authenticated_again",
             "auth::recent_authentication::an_authentication_counts_for_its_own_session",
+            "auth::recent_authentication::an_old_session_changes_no_webhook_until_it_is_authenticated_again",
             "auth::recent_authentication::a_user_with_a_second_factor_proves_it_also_before_changing_the_password",
             "auth::recent_authentication::an_api_key_is_limited_by_its_scopes_only",
             "auth::recent_authentication::the_access_token_of_a_session_has_the_time_of_its_authentication",
@@ -81,6 +82,7 @@ pub const PROMISES: [Promise; 53] = [
             "auth::account_notices::a_sign_in_from_a_new_network_is_told_once",
             "auth::account_notices::new_keys_second_factors_and_passwords_are_told_without_secrets",
             "auth::account_notices::an_unverified_address_gets_no_notice",
+            "webhooks::retries::the_owner_is_told_of_a_disabled_webhook_without_its_url",
         ],
     ),
     (
@@ -136,6 +138,14 @@ pub const PROMISES: [Promise; 53] = [
         &[
             "relay::claim_relays::the_play_url_is_decrypted_for_the_worker",
             "stream::sync_adoptions::the_play_url_of_an_adopted_connection_is_stored_while_it_publishes",
+        ],
+    ),
+    (
+        "secret of a webhook, and the one before",
+        &[
+            "webhooks::signatures::the_secret_is_shown_once_and_stored_sealed",
+            "webhooks::signatures::the_public_package_accepts_messages_of_either_secret_while_one_is_rotated",
+            "contract::request_ids::a_repeated_request_has_one_effect_and_its_id_is_refused_with_another_request",
         ],
     ),
     (
@@ -371,7 +381,20 @@ pub const PROMISES: [Promise; 53] = [
         &[
             "project::create_destination::a_project_cannot_exceed_its_destination_limit",
             "project::destination_urls::hosts_of_special_purpose_networks_are_refused",
-            "edge::relays::upstream::resolve::tests::a_host_of_a_private_address_is_forbidden_to_destinations_only",
+            "outbound::tests::a_host_of_a_private_address_is_forbidden_to_tenants_only",
+        ],
+    ),
+    (
+        "webhooks",
+        &[
+            "webhooks::lifecycle::an_account_has_a_maximum_number_of_webhooks",
+            "webhooks::targets::private_hosts_and_plain_http_are_refused_unless_they_are_allowed",
+            "webhooks::targets::a_private_address_is_never_connected_to",
+            "webhooks::targets::a_name_that_changes_its_address_leads_to_no_private_one",
+            "webhooks::retries::a_redirect_is_a_failure_and_is_not_followed",
+            "webhooks::retries::a_delivery_that_is_retried_says_why_and_when_the_next_attempt_is",
+            "webhooks::delivery::the_states_of_a_stream_are_types_of_their_own",
+            "webhooks::tenancy::a_key_needs_to_read_projects_and_streams_to_have_them_sent",
         ],
     ),
     (
