@@ -13,6 +13,12 @@ const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::fr
 /// viewers wait. Each retry costs two transactions.
 const RESUME_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(2));
 
+/// The codes of a destination that does not answer. A worker that has attempted to reach it for
+/// [`LONG_ATTEMPT`] goes on without a delay, so that no time passes after its return. A destination
+/// that answers, even with a refusal, is never retried without a delay.
+const SILENCE_CODES: [&str; 2] = ["CONNECT_TIMEOUT", "HOST_UNREACHABLE"];
+const LONG_ATTEMPT: Duration = Duration::from_secs(5);
+
 /// A worker's report about a relay.
 #[derive(Debug, Clone)]
 pub struct RelayReport {
@@ -118,14 +124,18 @@ impl Relay {
     }
 
     fn retry(&mut self, error: &RelayError, now: Time) {
+        let claimed = self.lease.as_ref().map(|lease| lease.claim_time);
+        let is_long = claimed.is_some_and(|claimed| claimed + LONG_ATTEMPT <= now);
+        let goes_on = is_long && SILENCE_CODES.contains(&&*error.code);
         self.release(RelayState::Retrying, now);
         self.attempt = self.attempt.saturating_add(1);
         self.error = Some(error.clone());
-        let backoff = match self.last_progress_time {
-            None => RETRY_BACKOFF,
-            Some(_) => RESUME_BACKOFF,
+        let delay = match self.last_progress_time {
+            None => retry_delay(RETRY_BACKOFF, self.attempt),
+            Some(_) if goes_on => Duration::ZERO,
+            Some(_) => retry_delay(RESUME_BACKOFF, self.attempt),
         };
-        self.ready_time = now + retry_delay(backoff, self.attempt);
+        self.ready_time = now + delay;
     }
 
     /// Applies a report of a relay that is running.
@@ -261,6 +271,33 @@ mod tests {
         let mut relay = claimed(now);
         report(&mut relay, ReportedState::Stopped, 0, now);
         assert!(!relay.is_claimable(now), "its worker may be shutting down");
+    }
+
+    #[test]
+    fn only_a_long_attempt_at_a_destination_that_is_expected_back_is_repeated_without_a_delay() {
+        for (code, seconds, has_sent, is_at_once) in [
+            ("CONNECT_TIMEOUT", 10, true, true),
+            ("HOST_UNREACHABLE", 5, true, true),
+            ("CONNECT_TIMEOUT", 4, true, false),
+            ("CONNECT_TIMEOUT", 10, false, false),
+            ("CONNECTION_REFUSED", 10, true, false),
+            ("DESTINATION_REFUSED", 10, true, false),
+        ] {
+            let begin = now();
+            let mut relay = claimed(begin);
+            if has_sent {
+                report(&mut relay, ReportedState::Broadcasting, 1, begin);
+            }
+            let error = RelayError {
+                code: code.to_owned(),
+                fatal: false,
+                message: String::new(),
+            };
+            let end = begin + Duration::from_secs(seconds);
+            report(&mut relay, ReportedState::Retrying(error), 1, end);
+            assert_eq!(relay.is_claimable(end), is_at_once, "{code} {seconds}");
+            assert_eq!(relay.attempt, 1);
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) struct Assignment {
     /// The limits of the video, which is encoded if there are any.
     pub(super) limits: Limits,
     /// Whether bytes were acknowledged before, within this stream.
-    has_progressed: bool,
+    pub(super) has_progressed: bool,
     /// The number of failed tries in a row before, if the destination refused the last one.
     last_refusals: Option<i64>,
 }

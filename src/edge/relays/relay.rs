@@ -29,9 +29,11 @@ use crate::{
     proto::v1::{RelayErrorSeverity, RelayState},
 };
 
-/// How often the acknowledged bytes are read: before the first ones and then.
+/// How often the acknowledged bytes are read: before the first ones, then, and after a stall, of
+/// which the end has to be seen soon.
 const START_SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+const STALLED_SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The longest time of an orderly end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -221,6 +223,7 @@ impl Relay {
                     certificates: &context.certificates,
                     subscription,
                     delivery,
+                    is_expected_back: self.assignment.has_progressed || delivery.bytes() > 0,
                 };
                 output.run(&self.stop).await
             }
@@ -281,8 +284,9 @@ impl<'a> Observation<'a> {
     }
 
     fn interval(&self) -> Duration {
-        match self.progress.bytes() {
-            0 => START_SAMPLE_INTERVAL,
+        match self.progress.state(Instant::now()) {
+            RelayState::Starting => START_SAMPLE_INTERVAL,
+            RelayState::Stalled => STALLED_SAMPLE_INTERVAL,
             _ => SAMPLE_INTERVAL,
         }
     }
@@ -302,7 +306,10 @@ impl<'a> Observation<'a> {
             .progress
             .has_stopped(context.patience + relay.assignment.delay, now)
         {
-            let no_progress = || RelayFailure::no_progress(self.delivery.is_waiting());
+            let no_progress = || match self.delivery.is_silent() {
+                true => RelayFailure::silent(),
+                false => RelayFailure::no_progress(self.delivery.is_waiting()),
+            };
             return Err(self.subscription.failure().unwrap_or_else(no_progress));
         }
         let state = self.progress.state(now);

@@ -28,7 +28,7 @@ use crate::{
             },
             upstream::{
                 Address, Addresses, Certificates, RtmpAddress, Secrets, Side, UpstreamError,
-                connect,
+                connect_tcp, establish,
             },
         },
     },
@@ -228,7 +228,8 @@ impl Player<'_> {
     async fn play(&mut self, address: &RtmpAddress, certificates: &Certificates) -> UpstreamError {
         let played: Result<Infallible, _> = async {
             let addresses = Addresses::find(&address.site, None).await?;
-            let connection = connect(address, &addresses, certificates).await?;
+            let tcp = connect_tcp(&addresses).await?;
+            let connection = establish(tcp, address, certificates).await?;
             let target = StreamTarget {
                 app: address.app.expose(),
                 tc_url: address.tc_url.expose(),
