@@ -98,20 +98,20 @@ impl Relay {
         if !lease.is_some_and(|one| one.id == report.lease_id && one.worker_id == worker_id) {
             return ReportOutcome::Lost;
         }
-        let is_stopping = self.state == RelayState::Stopping;
+        let is_ending = matches!(self.state, RelayState::Stopping | RelayState::Draining);
         match &report.state {
             // A worker that was asked to stop is not shutting down.
-            ReportedState::Stopped if is_stopping => self.release(RelayState::Idle, now),
+            ReportedState::Stopped if is_ending => self.release(RelayState::Idle, now),
             ReportedState::Stopped => self.return_lease(now),
             ReportedState::Abandoned => self.release(RelayState::Idle, now),
-            ReportedState::Retrying(_) | ReportedState::Failed(_) if is_stopping => {
+            ReportedState::Retrying(_) | ReportedState::Failed(_) if is_ending => {
                 self.release(RelayState::Idle, now);
             }
             ReportedState::Failed(error) => self.fail(error, now),
             ReportedState::Retrying(error) if error.fatal => self.fail(error, now),
             ReportedState::Retrying(_) if source_idle => self.release(RelayState::Idle, now),
             ReportedState::Retrying(error) => self.retry(error, now),
-            _ if is_stopping => return ReportOutcome::Lost,
+            _ if self.must_stop(now) => return ReportOutcome::Lost,
             _ => return self.update(report, source_idle, times, now),
         }
         ReportOutcome::Changed
@@ -164,6 +164,7 @@ impl Relay {
 
         let silent = lease.is_silent(times, now);
         let state = match &report.state {
+            _ if self.state == RelayState::Draining => self.state,
             ReportedState::Stopping => RelayState::Stopping,
             _ if source_idle && !has_progress && !self.stalls_in_hold(silent) => self.state,
             ReportedState::Stalled => RelayState::Stalled,
@@ -203,7 +204,7 @@ mod tests {
     use super::{RETRY_BACKOFF, RelayReport, ReportedState, retry_delay};
     use crate::domain::{
         DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayDelivery, RelayError,
-        RelayTimeouts, Stream, StreamTimeouts, Time, now,
+        RelayState, RelayTimeouts, Stream, StreamDelay, StreamTimeouts, Time, now,
     };
 
     #[test]
@@ -271,6 +272,44 @@ mod tests {
         let mut relay = claimed(now);
         report(&mut relay, ReportedState::Stopped, 0, now);
         assert!(!relay.is_claimable(now), "its worker may be shutting down");
+    }
+
+    #[test]
+    fn a_draining_relay_keeps_its_lease_with_every_report_until_its_time_is_over() {
+        let begin = now();
+        let mut relay = claimed(begin);
+        report(&mut relay, ReportedState::Broadcasting, 1, begin);
+        relay.drain(StreamDelay::from_millis(30_000), begin);
+        let running = [
+            ReportedState::Starting,
+            ReportedState::Broadcasting,
+            ReportedState::Stalled,
+            ReportedState::Stopping,
+        ];
+        for (seconds, state) in (1..).zip(running) {
+            let now = begin + Duration::from_secs(seconds * 9);
+            report(&mut relay, state, i64::try_from(seconds).unwrap(), now);
+            assert_eq!(relay.state, RelayState::Draining);
+            let lease = relay.lease.as_ref().unwrap();
+            assert_eq!(lease.expire_time, now + TIMES.lease);
+        }
+        assert_eq!(relay.bytes_sent, 4);
+
+        let over = begin + Duration::from_secs(40);
+        let mut late = relay.clone();
+        report(&mut late, ReportedState::Broadcasting, 9, over);
+        assert_eq!(late.bytes_sent, 4, "the lease has to be released");
+        let error = RelayError {
+            code: "DESTINATION_LOST".to_owned(),
+            fatal: false,
+            message: String::new(),
+        };
+        for end in [ReportedState::Stopped, ReportedState::Retrying(error)] {
+            let mut relay = relay.clone();
+            report(&mut relay, end, 4, begin + Duration::from_secs(39));
+            assert_eq!((relay.state, relay.attempt), (RelayState::Idle, 0));
+            assert!(relay.lease.is_none() && !relay.wanted);
+        }
     }
 
     #[test]

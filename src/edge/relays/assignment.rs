@@ -27,6 +27,8 @@ pub(super) struct RelayInput {
     pub(super) source: InputSource,
     /// Whether the output bridges the time without a publisher.
     pub(super) holds: bool,
+    /// Whether the stream has ended: the relay ends when nothing is held back any more.
+    pub(super) has_ended: bool,
 }
 
 /// The input and the output of a relay.
@@ -78,6 +80,7 @@ impl Assignment {
         RelayInput {
             source: self.input.clone(),
             holds: self.holds,
+            has_ended: false,
         }
     }
 

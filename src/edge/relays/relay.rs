@@ -35,6 +35,9 @@ const START_SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 const STALLED_SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The same after the end of the stream, until the last bytes are acknowledged.
+const DRAINING_SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The longest time of an orderly end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -115,7 +118,15 @@ impl Relay {
     /// Sends media until it is stopped, which is no failure, or fails.
     async fn send(&self, context: &RelayContext) -> Result<(), RelayFailure> {
         let mut changes = self.input.clone();
-        let RelayInput { source, holds } = changes.borrow_and_update().clone();
+        let RelayInput {
+            source,
+            holds,
+            has_ended,
+        } = changes.borrow_and_update().clone();
+        if has_ended {
+            // It has not begun to hold anything back.
+            return Ok(());
+        }
         if source.url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
         }
@@ -139,6 +150,9 @@ impl Relay {
             }
             let status = observation.sample(self, context)?;
             self.set_status(status, context);
+            if subscription.is_drained() && !delivery.is_waiting() {
+                self.stop.cancel();
+            }
         }
         let before = self.status.borrow().clone();
         let state = RelayState::Stopping;
@@ -162,7 +176,15 @@ impl Relay {
         subscription: &Subscription,
         context: &RelayContext,
     ) -> Result<(), RelayFailure> {
-        let RelayInput { source, holds } = input;
+        let RelayInput {
+            source,
+            holds,
+            has_ended,
+        } = input;
+        if has_ended {
+            subscription.end();
+            return Ok(());
+        }
         subscription.set_holds(holds);
         if source.url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
@@ -284,6 +306,9 @@ impl<'a> Observation<'a> {
     }
 
     fn interval(&self) -> Duration {
+        if self.subscription.has_ended() {
+            return DRAINING_SAMPLE_INTERVAL;
+        }
         match self.progress.state(Instant::now()) {
             RelayState::Starting => START_SAMPLE_INTERVAL,
             RelayState::Stalled => STALLED_SAMPLE_INTERVAL,

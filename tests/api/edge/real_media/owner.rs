@@ -69,6 +69,17 @@ impl Owner {
         answer.unwrap().into_inner().destination.unwrap()
     }
 
+    /// Delays what a destination gets.
+    pub async fn set_delay(&self, destination: &pb::Destination, delay: Duration) {
+        let request = pb::UpdateDestinationRequest {
+            destination_id: destination.id.clone(),
+            delay: Some(delay.try_into().unwrap()),
+            ..Default::default()
+        };
+        let mut projects = self.client.project.clone();
+        projects.update_destination(request).await.unwrap();
+    }
+
     /// Changes the project.
     pub async fn update_project(&self, request: pb::UpdateProjectRequest) {
         let mut projects = self.client.project.clone();
