@@ -15,7 +15,7 @@ use crate::{
 const MIN_REDACTED_BYTES: usize = 4;
 
 /// What a relay takes of the capacity if its video is encoded: as many copies take less CPU.
-const ENCODING_COST: i64 = 10;
+pub(in crate::edge) const ENCODING_COST: i64 = 10;
 
 /// The longest delay of an output.
 const MAX_DELAY: Duration = Duration::from_secs(60);

@@ -48,4 +48,5 @@ mod tests;
 mod upstream;
 mod worker;
 
+pub(super) use assignment::ENCODING_COST;
 pub(super) use worker::run;
