@@ -102,7 +102,8 @@ impl Issue {
             | RelayState::Starting
             | RelayState::Broadcasting
             | RelayState::Holding
-            | RelayState::Stopping => return None,
+            | RelayState::Stopping
+            | RelayState::Draining => return None,
         };
         let detail = relay.error.as_ref().map(|error| error.message.clone());
         Some(Self {

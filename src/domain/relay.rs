@@ -8,6 +8,8 @@
 //!   | +---------------------------------+--> RETRYING --claim--> STARTING
 //!   |                                   +--> FAILED
 //!   +------- STOPPING <--- stopped or moved while a worker has the lease
+//!   |            | stopped
+//!   +------- DRAINING <--- the stream ended by itself while a worker holds media back
 //! ```
 //!
 //! With the outage policy HOLD, BROADCASTING becomes HOLDING while the publisher is away.
@@ -22,13 +24,19 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{DestinationId, MediaIssue, ProjectId, RelayError, Stream, StreamId, Time};
+use super::{
+    DestinationId, MediaIssue, ProjectId, RelayError, Stream, StreamDelay, StreamId, Time,
+};
 
 /// How long a returned relay waits, so that a worker that is shutting down does not claim it again.
 const RETURN_DELAY: TimeDelta = TimeDelta::seconds(1);
 
 /// How much broadcasting resets the count of failures in a row.
 const STABLE_BROADCAST: TimeDelta = TimeDelta::minutes(1);
+
+/// How much longer than its delay a relay may drain: media also waits for a slow destination, and
+/// the worker has to hear of the end.
+const DRAIN_GRACE: TimeDelta = TimeDelta::seconds(10);
 
 /// The transmission of one stream to one destination.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,7 +53,8 @@ pub struct Relay {
     pub state: RelayState,
     /// Failures in a row.
     pub attempt: i64,
-    /// The earliest time at which a worker may claim it.
+    /// The earliest time at which a worker may claim it. While it drains, the time until which it
+    /// may.
     pub ready_time: Time,
     /// When its bytes last grew.
     pub last_progress_time: Option<Time>,
@@ -142,9 +151,9 @@ impl Relay {
         true
     }
 
-    /// Stops it for its owner. Returns whether it changed.
+    /// Stops it for its owner, also while it drains. Returns whether it changed.
     pub fn stop(&mut self, now: Time) -> bool {
-        if !self.wanted {
+        if !self.wanted && self.state != RelayState::Draining {
             return false;
         }
         self.wanted = false;
@@ -161,6 +170,29 @@ impl Relay {
             self.state = RelayState::Failed;
         }
         changed
+    }
+
+    /// Ends it because its stream has ended by itself: a worker first sends what it holds back for
+    /// the delay of the destination. Returns whether it changed.
+    pub fn drain(&mut self, delay: StreamDelay, now: Time) -> bool {
+        let has_media = self.lease.is_some() && self.state != RelayState::Stopping;
+        if !self.wanted || !has_media || delay.is_zero() {
+            return self.end(now);
+        }
+        self.wanted = false;
+        self.issues.clear();
+        self.enter(RelayState::Draining, now);
+        self.ready_time = now + delay.as_duration() + DRAIN_GRACE;
+        true
+    }
+
+    /// Whether its worker must release the lease now.
+    pub(super) fn must_stop(&self, now: Time) -> bool {
+        match self.state {
+            RelayState::Stopping => true,
+            RelayState::Draining => self.ready_time <= now,
+            _ => false,
+        }
     }
 
     /// Restarts it because the media has moved. Returns whether it changed.
@@ -303,6 +335,8 @@ text_enum! {
         Failed = "failed",
         /// A worker has it and has to stop it.
         Stopping = "stopping",
+        /// Its stream has ended, and a worker sends what the delay held back.
+        Draining = "draining",
     }
 }
 
@@ -344,6 +378,51 @@ mod tests {
         assert_eq!((relay.state, relay.attempt), (RelayState::Starting, 3));
         assert_eq!((relay.bytes_sent, relay.bitrate_bps), (0, 0));
         assert!(!relay.is_claimable(now() + TIMES.lease));
+    }
+
+    const DELAY: StreamDelay = StreamDelay::from_millis(30_000);
+
+    #[test]
+    fn only_a_wanted_relay_with_a_lease_and_a_delay_drains() {
+        let drained = |delay, prepare: fn(&mut Relay, Time)| {
+            let now = now();
+            let mut relay = claimed(now);
+            prepare(&mut relay, now);
+            relay.drain(delay, now);
+            assert!(!relay.wanted);
+            relay.state
+        };
+        assert_eq!(drained(DELAY, |_, _| {}), RelayState::Draining);
+        let no_delay = StreamDelay::default();
+        assert_eq!(drained(no_delay, |_, _| {}), RelayState::Stopping);
+        let redirected = drained(DELAY, |relay, now| assert!(relay.redirect(now)));
+        assert_eq!(redirected, RelayState::Stopping);
+        let stopped = drained(DELAY, |relay, now| assert!(relay.stop(now)));
+        assert_eq!(stopped, RelayState::Stopping);
+        let idle = drained(DELAY, |relay, now| relay.release(RelayState::Idle, now));
+        assert_eq!(idle, RelayState::Idle);
+        let failed = drained(DELAY, |relay, now| relay.release(RelayState::Failed, now));
+        assert_eq!(failed, RelayState::Failed);
+    }
+
+    #[test]
+    fn a_relay_drains_for_its_delay_and_ten_seconds_unless_it_is_stopped() {
+        let now = now();
+        let mut relay = claimed(now);
+        assert!(relay.drain(DELAY, now));
+        assert!(!relay.must_stop(now + Duration::from_secs(39)));
+        assert!(relay.must_stop(now + Duration::from_secs(40)));
+        for stop in [Relay::stop as fn(&mut Relay, Time) -> bool, Relay::redirect] {
+            let mut relay = relay.clone();
+            assert!(stop(&mut relay, now) && relay.must_stop(now));
+            assert_eq!(relay.state, RelayState::Stopping);
+        }
+        assert!(!relay.clone().relocate(now) && !relay.clone().follow(now));
+        assert!(relay.expire(false, TIMES, now + TIMES.lease));
+        assert_eq!(
+            (relay.state, relay.lease.is_none()),
+            (RelayState::Idle, true)
+        );
     }
 
     #[test]

@@ -13,6 +13,12 @@ const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::fr
 /// viewers wait. Each retry costs two transactions.
 const RESUME_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(2));
 
+/// The codes of a destination that does not answer. A worker that has attempted to reach it for
+/// [`LONG_ATTEMPT`] goes on without a delay, so that no time passes after its return. A destination
+/// that answers, even with a refusal, is never retried without a delay.
+const SILENCE_CODES: [&str; 2] = ["CONNECT_TIMEOUT", "HOST_UNREACHABLE"];
+const LONG_ATTEMPT: Duration = Duration::from_secs(5);
+
 /// A worker's report about a relay.
 #[derive(Debug, Clone)]
 pub struct RelayReport {
@@ -92,20 +98,20 @@ impl Relay {
         if !lease.is_some_and(|one| one.id == report.lease_id && one.worker_id == worker_id) {
             return ReportOutcome::Lost;
         }
-        let is_stopping = self.state == RelayState::Stopping;
+        let is_ending = matches!(self.state, RelayState::Stopping | RelayState::Draining);
         match &report.state {
             // A worker that was asked to stop is not shutting down.
-            ReportedState::Stopped if is_stopping => self.release(RelayState::Idle, now),
+            ReportedState::Stopped if is_ending => self.release(RelayState::Idle, now),
             ReportedState::Stopped => self.return_lease(now),
             ReportedState::Abandoned => self.release(RelayState::Idle, now),
-            ReportedState::Retrying(_) | ReportedState::Failed(_) if is_stopping => {
+            ReportedState::Retrying(_) | ReportedState::Failed(_) if is_ending => {
                 self.release(RelayState::Idle, now);
             }
             ReportedState::Failed(error) => self.fail(error, now),
             ReportedState::Retrying(error) if error.fatal => self.fail(error, now),
             ReportedState::Retrying(_) if source_idle => self.release(RelayState::Idle, now),
             ReportedState::Retrying(error) => self.retry(error, now),
-            _ if is_stopping => return ReportOutcome::Lost,
+            _ if self.must_stop(now) => return ReportOutcome::Lost,
             _ => return self.update(report, source_idle, times, now),
         }
         ReportOutcome::Changed
@@ -118,14 +124,18 @@ impl Relay {
     }
 
     fn retry(&mut self, error: &RelayError, now: Time) {
+        let claimed = self.lease.as_ref().map(|lease| lease.claim_time);
+        let is_long = claimed.is_some_and(|claimed| claimed + LONG_ATTEMPT <= now);
+        let goes_on = is_long && SILENCE_CODES.contains(&&*error.code);
         self.release(RelayState::Retrying, now);
         self.attempt = self.attempt.saturating_add(1);
         self.error = Some(error.clone());
-        let backoff = match self.last_progress_time {
-            None => RETRY_BACKOFF,
-            Some(_) => RESUME_BACKOFF,
+        let delay = match self.last_progress_time {
+            None => retry_delay(RETRY_BACKOFF, self.attempt),
+            Some(_) if goes_on => Duration::ZERO,
+            Some(_) => retry_delay(RESUME_BACKOFF, self.attempt),
         };
-        self.ready_time = now + retry_delay(backoff, self.attempt);
+        self.ready_time = now + delay;
     }
 
     /// Applies a report of a relay that is running.
@@ -154,6 +164,7 @@ impl Relay {
 
         let silent = lease.is_silent(times, now);
         let state = match &report.state {
+            _ if self.state == RelayState::Draining => self.state,
             ReportedState::Stopping => RelayState::Stopping,
             _ if source_idle && !has_progress && !self.stalls_in_hold(silent) => self.state,
             ReportedState::Stalled => RelayState::Stalled,
@@ -193,7 +204,7 @@ mod tests {
     use super::{RETRY_BACKOFF, RelayReport, ReportedState, retry_delay};
     use crate::domain::{
         DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayDelivery, RelayError,
-        RelayTimeouts, Stream, StreamTimeouts, Time, now,
+        RelayState, RelayTimeouts, Stream, StreamDelay, StreamTimeouts, Time, now,
     };
 
     #[test]
@@ -261,6 +272,71 @@ mod tests {
         let mut relay = claimed(now);
         report(&mut relay, ReportedState::Stopped, 0, now);
         assert!(!relay.is_claimable(now), "its worker may be shutting down");
+    }
+
+    #[test]
+    fn a_draining_relay_keeps_its_lease_with_every_report_until_its_time_is_over() {
+        let begin = now();
+        let mut relay = claimed(begin);
+        report(&mut relay, ReportedState::Broadcasting, 1, begin);
+        relay.drain(StreamDelay::from_millis(30_000), begin);
+        let running = [
+            ReportedState::Starting,
+            ReportedState::Broadcasting,
+            ReportedState::Stalled,
+            ReportedState::Stopping,
+        ];
+        for (seconds, state) in (1..).zip(running) {
+            let now = begin + Duration::from_secs(seconds * 9);
+            report(&mut relay, state, i64::try_from(seconds).unwrap(), now);
+            assert_eq!(relay.state, RelayState::Draining);
+            let lease = relay.lease.as_ref().unwrap();
+            assert_eq!(lease.expire_time, now + TIMES.lease);
+        }
+        assert_eq!(relay.bytes_sent, 4);
+
+        let over = begin + Duration::from_secs(40);
+        let mut late = relay.clone();
+        report(&mut late, ReportedState::Broadcasting, 9, over);
+        assert_eq!(late.bytes_sent, 4, "the lease has to be released");
+        let error = RelayError {
+            code: "DESTINATION_LOST".to_owned(),
+            fatal: false,
+            message: String::new(),
+        };
+        for end in [ReportedState::Stopped, ReportedState::Retrying(error)] {
+            let mut relay = relay.clone();
+            report(&mut relay, end, 4, begin + Duration::from_secs(39));
+            assert_eq!((relay.state, relay.attempt), (RelayState::Idle, 0));
+            assert!(relay.lease.is_none() && !relay.wanted);
+        }
+    }
+
+    #[test]
+    fn only_a_long_attempt_at_a_destination_that_is_expected_back_is_repeated_without_a_delay() {
+        for (code, seconds, has_sent, is_at_once) in [
+            ("CONNECT_TIMEOUT", 10, true, true),
+            ("HOST_UNREACHABLE", 5, true, true),
+            ("CONNECT_TIMEOUT", 4, true, false),
+            ("CONNECT_TIMEOUT", 10, false, false),
+            ("CONNECTION_REFUSED", 10, true, false),
+            ("DESTINATION_REFUSED", 10, true, false),
+        ] {
+            let begin = now();
+            let mut relay = claimed(begin);
+            if has_sent {
+                report(&mut relay, ReportedState::Broadcasting, 1, begin);
+            }
+            let error = RelayError {
+                code: code.to_owned(),
+                fatal: false,
+                message: String::new(),
+            };
+            let end = begin + Duration::from_secs(seconds);
+            report(&mut relay, ReportedState::Retrying(error), 1, end);
+            assert_eq!(relay.is_claimable(end), is_at_once, "{code} {seconds}");
+            assert_eq!(relay.attempt, 1);
+        }
     }
 
     #[test]

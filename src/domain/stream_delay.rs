@@ -21,13 +21,22 @@ impl StreamDelay {
     }
 
     /// The delay in the database, in milliseconds.
-    pub fn from_millis(millis: i32) -> Self {
-        Self(millis.clamp(0, Self::MAX_MS))
+    pub const fn from_millis(millis: i32) -> Self {
+        match millis {
+            ..0 => Self(0),
+            0..=Self::MAX_MS => Self(millis),
+            _ => Self(Self::MAX_MS),
+        }
     }
 
     /// The delay in milliseconds, as in the database.
     pub fn as_millis(self) -> i32 {
         self.0
+    }
+
+    /// Whether there is no delay.
+    pub fn is_zero(self) -> bool {
+        self.0 == 0
     }
 
     /// The delay as a duration.

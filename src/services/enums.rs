@@ -63,7 +63,7 @@ message_enums! {
         StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld AccountSuspended
     }
     RelayState => RelayState {
-        Idle Starting Broadcasting Holding Stalled Retrying Failed Stopping
+        Idle Starting Broadcasting Holding Stalled Retrying Failed Stopping Draining
     }
     StreamState => StreamState { Connecting Live Reconnecting Ended }
     UserState => UserState { Active Suspended }

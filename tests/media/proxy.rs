@@ -1,5 +1,6 @@
 use std::{
     net::SocketAddr,
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,9 +10,13 @@ use std::{
 
 use parking_lot::Mutex;
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
+use socket2::{SockFilter, SockRef};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split},
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
     sync::watch,
     task::JoinHandle,
 };
@@ -22,15 +27,16 @@ const PORT: u16 = 1935;
 
 /// The network in front of a destination, which can break.
 ///
-/// Like a broken network, it closes nothing when it breaks: connections that were open then
-/// never carry a byte again, and new ones are not answered.
+/// Like a broken network, it closes nothing when it breaks: the kernel drops every segment for
+/// connections that were open then, and each request for a new one.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    listener: Arc<TcpListener>,
     /// Whether it is up, and how often it was reset.
     link: watch::Sender<Link>,
-    /// The connections that were open when it broke.
-    dead: Arc<Mutex<Vec<Connection>>>,
+    /// The connections from outside that were open when it broke.
+    dead: Arc<Mutex<Vec<TcpStream>>>,
     seen: Arc<Seen>,
     task: JoinHandle<()>,
 }
@@ -41,9 +47,6 @@ struct Seen {
     open: AtomicUsize,
     deletes: AtomicUsize,
 }
-
-/// Both directions of a connection.
-type Connection = [Way; 2];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Link {
@@ -70,10 +73,11 @@ impl Proxy {
         let listener = TcpListener::bind(address).await?;
         // Accepted connections inherit it: the kernel acknowledges little that is not read.
         set_socket_recv_buffer_size(&listener, 4096)?;
-        let dead = Arc::<Mutex<Vec<Connection>>>::default();
+        let listener = Arc::new(listener);
+        let dead = Arc::<Mutex<Vec<TcpStream>>>::default();
         let seen = Arc::<Seen>::default();
         let accepting = accept(
-            listener,
+            Arc::clone(&listener),
             behind,
             link.clone(),
             Arc::clone(&dead),
@@ -82,6 +86,7 @@ impl Proxy {
         let task = tokio::spawn(accepting);
         Ok(Self {
             address,
+            listener,
             link,
             dead,
             seen,
@@ -104,15 +109,18 @@ impl Proxy {
         self.seen.deletes.load(Ordering::Relaxed)
     }
 
-    /// Breaks, and closes nothing.
-    pub fn cut(&self) {
+    /// Breaks, and closes nothing outside. The destination has given up the connections.
+    pub fn cut(&self) -> anyhow::Result<()> {
+        drop_all_segments(&*self.listener)?;
         self.link.send_modify(|link| link.is_up = false);
+        Ok(())
     }
 
-    /// Carries new connections again. Meanwhile the destination has given up the old ones.
-    pub fn restore(&self) {
-        self.dead.lock().clear();
+    /// Carries new connections again. The old ones stay dead.
+    pub fn restore(&self) -> anyhow::Result<()> {
         self.link.send_modify(|link| link.is_up = true);
+        SockRef::from(&*self.listener).detach_filter()?;
+        Ok(())
     }
 
     /// Resets all open connections.
@@ -121,14 +129,21 @@ impl Proxy {
     }
 }
 
+/// Makes the kernel drop whatever arrives for a socket.
+fn drop_all_segments(socket: &impl AsFd) -> std::io::Result<()> {
+    // `BPF_RET` with a constant: the number of bytes to keep.
+    let filter = [SockFilter::new(6, 0, 0, 0)];
+    SockRef::from(socket).attach_filter(&filter)
+}
+
 async fn accept(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     behind: SocketAddr,
     link: watch::Sender<Link>,
-    dead: Arc<Mutex<Vec<Connection>>>,
+    dead: Arc<Mutex<Vec<TcpStream>>>,
     seen: Arc<Seen>,
 ) {
-    while let Ok((outside, _)) = listener.accept().await {
+    while let Ok((mut outside, _)) = listener.accept().await {
         let mut link = link.subscribe();
         let before = *link.borrow_and_update();
         let (dead, seen) = (Arc::clone(&dead), Arc::clone(&seen));
@@ -139,47 +154,41 @@ async fn accept(
             };
             // Dropped, it sends a reset.
             let _ = set_socket_linger(&outside, Some(Duration::ZERO));
-            let (outside_read, outside_write) = split(outside);
-            let (inside_read, inside_write) = split(inside);
-            let mut ways = [
-                Way(outside_read, inside_write),
-                Way(inside_read, outside_write),
-            ];
             seen.open.fetch_add(1, Ordering::Relaxed);
-            let none = AtomicUsize::new(0);
-            let is_cut = {
-                let [to, back] = &mut ways;
-                tokio::select! {
-                    () = to.carry(&seen.deletes), if before.is_up => false,
-                    () = back.carry(&none), if before.is_up => false,
-                    now = changed => now.is_ok_and(|now| now.resets == before.resets),
-                }
+            let is_cut = tokio::select! {
+                () = carry_both(&mut outside, inside, &seen.deletes), if before.is_up => false,
+                now = changed => now.is_ok_and(|now| now.resets == before.resets),
             };
-            if is_cut {
-                dead.lock().push(ways);
+            if is_cut && drop_all_segments(&outside).is_ok() {
+                dead.lock().push(outside);
             }
             seen.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-/// One direction of a connection.
-#[derive(Debug)]
-struct Way(ReadHalf<TcpStream>, WriteHalf<TcpStream>);
+/// Carries a connection until one of its sides ends it.
+async fn carry_both(outside: &mut TcpStream, mut inside: TcpStream, deletes: &AtomicUsize) {
+    let (from, back) = outside.split();
+    let (answers, to) = inside.split();
+    let none = AtomicUsize::new(0);
+    tokio::select! {
+        () = carry(from, to, deletes) => {}
+        () = carry(answers, back, &none) => {}
+    }
+}
 
-impl Way {
-    async fn carry(&mut self, deletes: &AtomicUsize) {
-        let mut buffer = vec![0; 16 * 1024];
-        while let Ok(count @ 1..) = self.0.read(&mut buffer).await {
-            if buffer[..count]
-                .windows(12)
-                .any(|bytes| bytes == b"deleteStream")
-            {
-                deletes.fetch_add(1, Ordering::Relaxed);
-            }
-            if self.1.write_all(&buffer[..count]).await.is_err() {
-                return;
-            }
+async fn carry(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, deletes: &AtomicUsize) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if buffer[..count]
+            .windows(12)
+            .any(|bytes| bytes == b"deleteStream")
+        {
+            deletes.fetch_add(1, Ordering::Relaxed);
+        }
+        if to.write_all(&buffer[..count]).await.is_err() {
+            return;
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     ffmpeg,
     hooks::{self, HookWaiter},
 };
-use crate::random::random_id;
+use crate::{edge::relays::ENCODING_COST, random::random_id};
 
 impl EdgeCheck {
     /// Runs all checks, which takes seconds.
@@ -17,6 +17,7 @@ impl EdgeCheck {
         let ffmpeg = ffmpeg::check(&self.config.ffmpeg).await;
         let has_ffmpeg = ffmpeg.is_ok();
         add("ffmpeg", ffmpeg);
+        add("encoders", self.check_encoders(has_ffmpeg).await);
         add("operations port", self.check_operations_port().await);
         add(
             "hooks",
@@ -54,6 +55,21 @@ impl EdgeCheck {
             )
         })?;
         Ok("publishers can be disconnected".to_owned())
+    }
+
+    /// Whether destinations with limits of their video can be sent to.
+    async fn check_encoders(&self, has_ffmpeg: bool) -> Outcome {
+        let capacity = self.config.relay_capacity;
+        if i64::from(capacity) < ENCODING_COST {
+            return Ok(format!(
+                "not needed: a relay that encodes counts as {ENCODING_COST}, and \
+                 SLUICE_RELAY_CAPACITY is {capacity}"
+            ));
+        }
+        match has_ffmpeg {
+            true => ffmpeg::check_encoders(&self.config.ffmpeg).await,
+            false => Err("not tested: encoding needs ffmpeg".to_owned()),
+        }
     }
 
     async fn check_operations_port(&self) -> Outcome {

@@ -17,6 +17,37 @@ const MIN_MAJOR_VERSION: u32 = 5;
 /// The protocols of the test publisher and of SRT relays.
 const PROTOCOLS: [&str; 2] = ["rtmp", "srt"];
 
+/// What renditions are encoded with: the encoder, and the options that let ffmpeg encode a second of
+/// nothing with it.
+const ENCODERS: [(&str, &[&str]); 2] = [
+    (
+        "libx264",
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            "color=size=64x64:rate=5",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+            "-pix_fmt",
+            "yuv420p",
+        ],
+    ),
+    (
+        "aac",
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            "anullsrc=sample_rate=44100",
+            "-c:a",
+            "aac",
+        ],
+    ),
+];
+
 /// The longest time of one run.
 const RUN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -80,6 +111,33 @@ pub(super) async fn check(program: &Path) -> Outcome {
     }
 }
 
+/// Whether it can encode renditions.
+pub(super) async fn check_encoders(program: &Path) -> Outcome {
+    let shown = program.display();
+    for (encoder, source) in ENCODERS {
+        let begin = ["-hide_banner", "-nostdin", "-loglevel", "error"];
+        let end = ["-t", "1", "-f", "null", "-"];
+        let reason = match run(program, &[&begin[..], source, &end].concat()).await {
+            Ok(output) if output.status.success() => continue,
+            Ok(output) => last_line(&output),
+            Err(error) => format!("{error:#}"),
+        };
+        return Err(format!(
+            "{shown} (SLUICE_FFMPEG) cannot encode with {encoder}: {reason}: relays to \
+             destinations with max_video_bitrate_kbps or max_height fail; install a build of \
+             ffmpeg with {encoder}, as the package ffmpeg of Debian, Ubuntu and Alpine, or of RPM \
+             Fusion instead of ffmpeg-free"
+        ));
+    }
+    let names = ENCODERS.map(|(encoder, _)| encoder);
+    Ok(format!("{shown} encodes with {}", names.join(" and ")))
+}
+
+fn last_line(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    text.lines().next_back().unwrap_or("no output").to_owned()
+}
+
 /// Publishes a few seconds of a black picture to an RTMP URL, which contains no secret.
 pub(super) async fn publish(program: &Path, url: &str) -> PublishResult {
     let picture = "color=size=64x64:rate=5";
@@ -96,7 +154,7 @@ pub(super) async fn publish(program: &Path, url: &str) -> PublishResult {
     let text = String::from_utf8_lossy(&output.stderr);
     match text.contains("Connection refused") {
         true => PublishResult::ConnectionRefused,
-        false => PublishResult::Failed(text.lines().next_back().unwrap_or_default().to_owned()),
+        false => PublishResult::Failed(last_line(&output)),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 const MIN_REDACTED_BYTES: usize = 4;
 
 /// What a relay takes of the capacity if its video is encoded: as many copies take less CPU.
-const ENCODING_COST: i64 = 10;
+pub(in crate::edge) const ENCODING_COST: i64 = 10;
 
 /// The longest delay of an output.
 const MAX_DELAY: Duration = Duration::from_secs(60);
@@ -27,6 +27,8 @@ pub(super) struct RelayInput {
     pub(super) source: InputSource,
     /// Whether the output bridges the time without a publisher.
     pub(super) holds: bool,
+    /// Whether the stream has ended: the relay ends when nothing is held back any more.
+    pub(super) has_ended: bool,
 }
 
 /// The input and the output of a relay.
@@ -46,7 +48,7 @@ pub(super) struct Assignment {
     /// The limits of the video, which is encoded if there are any.
     pub(super) limits: Limits,
     /// Whether bytes were acknowledged before, within this stream.
-    has_progressed: bool,
+    pub(super) has_progressed: bool,
     /// The number of failed tries in a row before, if the destination refused the last one.
     last_refusals: Option<i64>,
 }
@@ -78,6 +80,7 @@ impl Assignment {
         RelayInput {
             source: self.input.clone(),
             holds: self.holds,
+            has_ended: false,
         }
     }
 

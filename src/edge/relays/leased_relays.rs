@@ -45,6 +45,8 @@ struct LeasedRelay {
     input: watch::Sender<RelayInput>,
     lease: LeaseClock,
     stop: CancellationToken,
+    /// Until when it may drain, if its stream has ended.
+    drains_until: Option<Instant>,
     status: watch::Receiver<RelayStatus>,
     /// The part of its bytes and packets that the metrics have.
     counted_bytes: u64,
@@ -86,6 +88,7 @@ impl LeasedRelays {
             input,
             lease,
             stop: stop.clone(),
+            drains_until: None,
             status: receiver,
             counted_bytes: 0,
             counted: DeliveryQuality::default(),
@@ -100,10 +103,20 @@ impl LeasedRelays {
         })
     }
 
-    /// Stops the relay of a lease that was taken away, if there is one.
-    pub(super) fn cancel(&self, lease_id: &str) {
-        if let Some(relay) = self.relays.get(lease_id) {
-            relay.stop.cancel();
+    /// Stops the relay of a lease that was taken away, if there is one. With a timeout its stream has
+    /// ended: what it holds back is sent before.
+    pub(super) fn revoke(&mut self, lease_id: &str, drain_timeout: Option<Duration>, now: Instant) {
+        let Some(relay) = self.relays.get_mut(lease_id) else {
+            return;
+        };
+        match drain_timeout {
+            None => relay.stop.cancel(),
+            Some(timeout) => {
+                relay.drains_until = Some(now + timeout);
+                relay
+                    .input
+                    .send_if_modified(|input| !std::mem::replace(&mut input.has_ended, true));
+            }
         }
     }
 
@@ -117,7 +130,18 @@ impl LeasedRelays {
     pub(super) fn stop_overdue(&self, now: Instant) {
         let grace = self.is_unreachable.then_some(self.outage_grace);
         for (lease_id, relay) in &self.relays {
-            if relay.is_running() && now >= relay.lease.run_until(grace) {
+            if !relay.is_running() {
+                continue;
+            }
+            if relay.drains_until.is_some_and(|until| now >= until) {
+                tracing::warn!(
+                    lease_id,
+                    stream_id = relay.assignment.input.stream_id,
+                    destination_id = relay.assignment.destination_id,
+                    "stopping a relay that has not sent all of its delayed media in time"
+                );
+                relay.stop.cancel();
+            } else if now >= relay.lease.run_until(grace) {
                 tracing::warn!(
                     lease_id,
                     stream_id = relay.assignment.input.stream_id,
@@ -262,10 +286,11 @@ impl LeasedRelays {
 impl LeasedRelay {
     /// Continues with the input of an assignment.
     fn follow(&mut self, assignment: Assignment) {
-        let input = assignment.relay_input();
+        let mut input = assignment.relay_input();
         self.assignment.input = assignment.input;
         self.assignment.holds = assignment.holds;
         let is_change = |present: &mut RelayInput| {
+            input.has_ended = present.has_ended;
             let is_change = *present != input;
             present.clone_from(&input);
             is_change

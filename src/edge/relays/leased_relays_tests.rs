@@ -61,7 +61,7 @@ fn a_running_relay_continues_under_its_new_lease() {
     assert!(leased.assign(assignment("l2", SECOND), now).is_none());
     assert!(!relay.stop.is_cancelled());
     assert_reported(&leased, "l2", RelayState::Starting);
-    leased.cancel("l1");
+    leased.revoke("l1", None, now);
     assert!(!relay.stop.is_cancelled());
 }
 
@@ -160,7 +160,7 @@ fn a_relay_to_another_destination_continues() {
 #[test]
 fn a_stopping_relay_does_not_continue_under_a_new_lease() {
     let (mut leased, relay, now) = one(SECOND);
-    leased.cancel("l1");
+    leased.revoke("l1", None, now);
     let next = leased.assign(assignment("l2", SECOND), now).unwrap();
     assert_eq!(next.predecessors.len(), 1);
     assert!(relay.stop.is_cancelled());
@@ -168,8 +168,49 @@ fn a_stopping_relay_does_not_continue_under_a_new_lease() {
 
 #[test]
 fn a_relay_whose_lease_is_cancelled_stops_at_once() {
-    let (leased, relay, _) = one(LEASE);
-    leased.cancel("l1");
+    let (mut leased, relay, now) = one(LEASE);
+    leased.revoke("l1", None, now);
+    assert!(relay.stop.is_cancelled());
+}
+
+#[test]
+fn a_relay_whose_stream_has_ended_goes_on_until_the_time_to_drain_is_over() {
+    let (mut leased, mut relay, now) = one(LEASE);
+    relay.input.mark_unchanged();
+    leased.revoke("l1", Some(SECOND * 5), now);
+    assert!(relay.input.borrow_and_update().has_ended && !relay.stop.is_cancelled());
+
+    // The control plane tells it again after an interruption, with the time that is left.
+    leased.revoke("l1", Some(SECOND * 4), now + SECOND);
+    leased.assign(assignment("l1", LEASE), now + SECOND);
+    assert!(relay.input.borrow().has_ended);
+    leased.stop_overdue(now + SECOND * 4);
+    assert!(!relay.stop.is_cancelled());
+    leased.stop_overdue(now + SECOND * 5);
+    assert!(relay.stop.is_cancelled());
+}
+
+#[test]
+fn a_relay_that_drains_stops_at_once_if_its_lease_is_taken_away() {
+    let (mut leased, relay, now) = one(LEASE);
+    leased.revoke("l1", Some(SECOND * 60), now);
+    leased.revoke("l1", None, now);
+    assert!(relay.stop.is_cancelled());
+
+    let (mut leased, relay, now) = one(LEASE);
+    leased.revoke("l1", Some(SECOND * 60), now);
+    leased.apply_answer(&leased.reports(), &answer(&["l1"]), now, now);
+    assert!(relay.stop.is_cancelled());
+}
+
+#[test]
+fn a_relay_drains_on_while_the_control_plane_restarts() {
+    let (mut leased, relay, now) = one(LEASE);
+    leased.revoke("l1", Some(SECOND * 60), now);
+    leased.report_failed(Code::Unavailable);
+    leased.stop_overdue(now + SECOND * 59);
+    assert!(!relay.stop.is_cancelled());
+    leased.stop_overdue(now + SECOND * 60);
     assert!(relay.stop.is_cancelled());
 }
 

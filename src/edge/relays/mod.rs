@@ -29,6 +29,8 @@ mod assignment;
 mod claim;
 mod destination_check;
 mod early_inputs;
+#[cfg(test)]
+mod fuzzing;
 mod lease_clock;
 mod leased_relays;
 #[cfg(test)]
@@ -46,4 +48,5 @@ mod tests;
 mod upstream;
 mod worker;
 
+pub(super) use assignment::ENCODING_COST;
 pub(super) use worker::run;

@@ -52,7 +52,9 @@ impl Reconnect {
         }
         match self.lost.take() {
             Some((loss, until)) if !has_delivered && !failure.is_fatal() => {
-                if now + RECONNECT_DELAY >= until {
+                // An attempt that is not answered takes longer than all others, and the owner
+                // has to see why nothing is sent.
+                if failure.is_silence() || now + RECONNECT_DELAY >= until {
                     return Err(loss.and_then(&failure));
                 }
                 self.lost = Some((loss, until));
@@ -123,6 +125,22 @@ mod tests {
         assert_eq!(reported.code, "DESTINATION_LOST");
         let text = "DESTINATION_LOST happened; connecting again: CONNECTION_REFUSED happened";
         assert_eq!(reported.message, text);
+    }
+
+    #[test]
+    fn a_destination_that_does_not_answer_any_more_is_reported_as_such_after_one_try() {
+        for code in ["CONNECT_TIMEOUT", "HOST_UNREACHABLE"] {
+            let (now, mut reconnect) = (Instant::now(), Reconnect::default());
+            let later = now + SECOND * 30;
+            let lost = failure("DESTINATION_LOST");
+            reconnect.after(start(now, 0), lost, 9, later).unwrap();
+            let reported = reconnect
+                .after(start(later, 9), failure(code), 9, later + SECOND)
+                .unwrap_err();
+            assert_eq!(reported.code, code);
+            let text = format!("DESTINATION_LOST happened; connecting again: {code} happened");
+            assert_eq!(reported.message, text);
+        }
     }
 
     #[test]

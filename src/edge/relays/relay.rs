@@ -29,9 +29,14 @@ use crate::{
     proto::v1::{RelayErrorSeverity, RelayState},
 };
 
-/// How often the acknowledged bytes are read: before the first ones and then.
+/// How often the acknowledged bytes are read: before the first ones, then, and after a stall, of
+/// which the end has to be seen soon.
 const START_SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+const STALLED_SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The same after the end of the stream, until the last bytes are acknowledged.
+const DRAINING_SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The longest time of an orderly end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -113,7 +118,15 @@ impl Relay {
     /// Sends media until it is stopped, which is no failure, or fails.
     async fn send(&self, context: &RelayContext) -> Result<(), RelayFailure> {
         let mut changes = self.input.clone();
-        let RelayInput { source, holds } = changes.borrow_and_update().clone();
+        let RelayInput {
+            source,
+            holds,
+            has_ended,
+        } = changes.borrow_and_update().clone();
+        if has_ended {
+            // It has not begun to hold anything back.
+            return Ok(());
+        }
         if source.url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
         }
@@ -137,6 +150,9 @@ impl Relay {
             }
             let status = observation.sample(self, context)?;
             self.set_status(status, context);
+            if subscription.is_drained() && !delivery.is_waiting() {
+                self.stop.cancel();
+            }
         }
         let before = self.status.borrow().clone();
         let state = RelayState::Stopping;
@@ -160,7 +176,15 @@ impl Relay {
         subscription: &Subscription,
         context: &RelayContext,
     ) -> Result<(), RelayFailure> {
-        let RelayInput { source, holds } = input;
+        let RelayInput {
+            source,
+            holds,
+            has_ended,
+        } = input;
+        if has_ended {
+            subscription.end();
+            return Ok(());
+        }
         subscription.set_holds(holds);
         if source.url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
@@ -221,6 +245,7 @@ impl Relay {
                     certificates: &context.certificates,
                     subscription,
                     delivery,
+                    is_expected_back: self.assignment.has_progressed || delivery.bytes() > 0,
                 };
                 output.run(&self.stop).await
             }
@@ -281,8 +306,12 @@ impl<'a> Observation<'a> {
     }
 
     fn interval(&self) -> Duration {
-        match self.progress.bytes() {
-            0 => START_SAMPLE_INTERVAL,
+        if self.subscription.has_ended() {
+            return DRAINING_SAMPLE_INTERVAL;
+        }
+        match self.progress.state(Instant::now()) {
+            RelayState::Starting => START_SAMPLE_INTERVAL,
+            RelayState::Stalled => STALLED_SAMPLE_INTERVAL,
             _ => SAMPLE_INTERVAL,
         }
     }
@@ -302,7 +331,10 @@ impl<'a> Observation<'a> {
             .progress
             .has_stopped(context.patience + relay.assignment.delay, now)
         {
-            let no_progress = || RelayFailure::no_progress(self.delivery.is_waiting());
+            let no_progress = || match self.delivery.is_silent() {
+                true => RelayFailure::silent(),
+                false => RelayFailure::no_progress(self.delivery.is_waiting()),
+            };
             return Err(self.subscription.failure().unwrap_or_else(no_progress));
         }
         let state = self.progress.state(now);

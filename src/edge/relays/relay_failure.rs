@@ -51,13 +51,22 @@ impl RelayFailure {
         self.code == "DESTINATION_LOST" && !self.is_fatal()
     }
 
+    /// Whether the destination has answered no attempt for seconds.
+    pub(super) fn is_silence(&self) -> bool {
+        ["CONNECT_TIMEOUT", "HOST_UNREACHABLE"].contains(&self.code) && !self.is_fatal()
+    }
+
     pub(super) fn is_fatal(&self) -> bool {
         self.severity == Fatal
     }
 
-    /// This failure, after which another try failed too.
+    /// This failure, after which another try failed too. It has the code of a destination that does
+    /// not answer, because that is what to wait for.
     pub(super) fn and_then(mut self, next: &Self) -> Self {
         self.message = format!("{}; connecting again: {}", self.message, next.message);
+        if next.is_silence() {
+            self.code = next.code;
+        }
         self
     }
 
@@ -65,6 +74,12 @@ impl RelayFailure {
     pub(super) fn crashed() -> Self {
         let message = "the relay has crashed in the edge";
         Self::new("RELAY_LOST", Retryable, message)
+    }
+
+    /// The destination has not answered anything since it acknowledged the last bytes.
+    pub(super) fn silent() -> Self {
+        let message = "the destination does not answer any more";
+        Self::new("CONNECT_TIMEOUT", Retryable, message)
     }
 
     /// The destination acknowledges no more bytes. `is_waiting` means that there are some to

@@ -205,8 +205,11 @@ impl Worker {
                 self.tasks.spawn(async move { relay.run(&context).await });
             }
         }
-        for cancelled in revocations {
-            self.leased.cancel(&cancelled.lease_id);
+        for revoked in revocations {
+            let drain = revoked.drain_timeout;
+            let drain_timeout = drain.and_then(|timeout| timeout.try_into().ok());
+            self.leased
+                .revoke(&revoked.lease_id, drain_timeout, Instant::now());
         }
         for check in destination_checks {
             self.check_destination(check);

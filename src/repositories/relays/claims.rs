@@ -13,8 +13,8 @@ use super::rows::{load, record, relay_columns, store};
 use crate::{
     database::{Database, Pools, Transaction},
     domain::{
-        DestinationId, OutagePolicy, ProjectId, Relay, RelayTimeouts, SealedPlayUrl, StreamDelay,
-        StreamId, StreamState, Time,
+        DestinationId, OutagePolicy, ProjectId, Relay, RelayState, RelayTimeouts, SealedPlayUrl,
+        StreamDelay, StreamId, StreamState, Time,
     },
     error::Result,
 };
@@ -77,8 +77,10 @@ pub struct WorkerLease {
     pub lease_id: Uuid,
     /// The project of the relay.
     pub project_id: ProjectId,
-    /// Whether the worker must release the lease.
-    pub must_release: bool,
+    /// The state of the relay. The worker must release the lease of one that stops.
+    pub state: RelayState,
+    /// Until when a relay may drain, if it drains.
+    pub ready_time: Time,
     /// The number of the publishing connection whose media is relayed.
     pub epoch: i64,
     /// What the destination gets while the publisher is away.
@@ -202,8 +204,7 @@ impl RelayLeases {
     pub async fn list_leases(&self, worker_id: &str) -> Result<Vec<WorkerLease>> {
         fetch_all!(
             self.database.reader(),
-            "select r.lease_id, r.project_id, r.state = 'stopping' as must_release, s.epoch,
-                        p.outage_policy
+            "select r.lease_id, r.project_id, r.state, r.ready_time, s.epoch, p.outage_policy
                  from relays r
                  join streams s on s.id = r.stream_id
                  join projects p on p.id = r.project_id
@@ -322,7 +323,7 @@ impl RelayLeases {
     }
 
     /// The relay of a lease as it is now; `None` if the worker does not hold the lease or must
-    /// release it.
+    /// release it, also after draining.
     pub async fn claimed(&self, worker_id: &str, lease_id: Uuid) -> Result<Option<ClaimedRelay>> {
         let relay: Option<Relay> = fetch_optional!(
             self.database.reader(),
@@ -330,7 +331,8 @@ impl RelayLeases {
                 "select ",
                 relay_columns!(""),
                 " from relays
-                 where lease_id = $1 and worker_id = $2 and state <> 'stopping'",
+                 where lease_id = $1 and worker_id = $2
+                   and state not in ('stopping', 'draining')",
             ),
             [lease_id, worker_id]
         )?;

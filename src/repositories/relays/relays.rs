@@ -61,8 +61,9 @@ impl Relays {
         )
     }
 
-    /// Starts or stops the relay of a live stream to a destination of its project. One that has
-    /// never been started is stored when it starts. A repeated request changes nothing.
+    /// Starts or stops the relay of a live stream to a destination of its project, or stops one that
+    /// drains. One that has never been started is stored when it starts. A repeated request changes
+    /// nothing.
     pub async fn change(
         &self,
         tenant: Tenant,
@@ -114,11 +115,16 @@ impl Relays {
         self.database
             .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
-                let stream = load_live_stream(&mut tx, stream_id, destination_id).await?;
+                let stream = load_stream(&mut tx, stream_id, destination_id).await?;
                 let stored = load(&mut tx, stream_id, destination_id).await?;
                 let is_new = stored.is_none();
                 let mut relay = stored.unwrap_or_else(|| Relay::new(&stream, destination_id, now));
+                let drains = relay.state == RelayState::Draining;
                 let is_changed = change(&mut relay, now);
+                let stops_draining = drains && !relay.wanted;
+                if !is_live(&stream) && !stops_draining {
+                    return Err(Error::StreamNotLive);
+                }
                 match is_new {
                     true if relay.wanted => insert(&mut tx, &relay).await?,
                     false if is_changed => store(&mut tx, &relay).await?,
@@ -143,9 +149,8 @@ impl Relays {
     }
 }
 
-/// A live or reconnecting stream of a locked project. `NotFound` if the project does not
-/// have the destination; `StreamNotLive` if the stream is not live.
-async fn load_live_stream(
+/// A stream of a locked project. `NotFound` if the project does not have the destination.
+async fn load_stream(
     tx: &mut Transaction,
     stream_id: StreamId,
     destination_id: DestinationId,
@@ -159,8 +164,11 @@ async fn load_live_stream(
     if !has_destination {
         return Err(Error::not_found("destination", destination_id));
     }
-    match stream.state {
-        StreamState::Live | StreamState::Reconnecting if stream.live_time.is_some() => Ok(stream),
-        _ => Err(Error::StreamNotLive),
-    }
+    Ok(stream)
+}
+
+/// Whether relays of a stream can be started and stopped.
+fn is_live(stream: &Stream) -> bool {
+    let is_on = matches!(stream.state, StreamState::Live | StreamState::Reconnecting);
+    is_on && stream.live_time.is_some()
 }

@@ -1,9 +1,14 @@
 //! The changes of relays that follow from a change of their stream or destination.
 
+use std::collections::HashMap;
+
 use super::rows::{insert, load, load_all, record, store};
 use crate::{
     database::{Check, QueueStatements, Transaction},
-    domain::{DestinationId, OutagePolicy, Relay, Stream, StreamId, StreamState, Time},
+    domain::{
+        DestinationId, EndReason, OutagePolicy, Relay, RelayState, Stream, StreamDelay, StreamId,
+        StreamState, Time,
+    },
     error::Result,
 };
 
@@ -13,9 +18,11 @@ pub(crate) enum RelayChange {
     None,
     /// The stream goes live: a relay starts to each enabled destination.
     Start,
-    /// Each relay may change; the function tells whether it does. The stream has ended, or
+    /// Each relay may change; the function tells whether it does. The stream was ended, or
     /// continues on another connection, so that leases must be released.
     Each(fn(&mut Relay, Time) -> bool),
+    /// The stream has ended by itself: relays to destinations with a delay drain, others end.
+    Drain,
     /// The stream continues on another connection of its media server, and workers continue
     /// with its media under their leases.
     Follow,
@@ -31,7 +38,12 @@ impl RelayChange {
         }
         match before.filter(|before| before.live_time.is_some()) {
             None => Self::Start,
-            Some(_) if after.state == StreamState::Ended => Self::Each(Relay::end),
+            Some(_) if after.state == StreamState::Ended => {
+                match after.end_reason.is_some_and(EndReason::is_deliberate) {
+                    true => Self::Each(Relay::end),
+                    false => Self::Drain,
+                }
+            }
             Some(before) if after.epoch != before.epoch => {
                 let stays = before.publisher.node_id == after.publisher.node_id;
                 match policy == OutagePolicy::Hold && stays {
@@ -61,6 +73,7 @@ pub(crate) async fn update_relays(
         RelayChange::None => Ok(()),
         RelayChange::Start => start_enabled(tx, after, now).await,
         RelayChange::Each(change) => change_all(tx, after.id, change, now).await,
+        RelayChange::Drain => drain_all(tx, after, now).await,
         RelayChange::Follow | RelayChange::ResetSilence => reset_silence(tx, after.id, now).await,
     }
 }
@@ -87,7 +100,7 @@ async fn start_enabled(tx: &mut Transaction, stream: &Stream, now: Time) -> Resu
 async fn change_all(
     tx: &mut Transaction,
     id: StreamId,
-    change: fn(&mut Relay, Time) -> bool,
+    change: impl Fn(&mut Relay, Time) -> bool,
     now: Time,
 ) -> Result<()> {
     for mut relay in load_all(tx, id).await? {
@@ -97,6 +110,38 @@ async fn change_all(
         }
     }
     Ok(())
+}
+
+/// Drains or ends the relays of a stream whose project is locked.
+async fn drain_all(tx: &mut Transaction, stream: &Stream, now: Time) -> Result<()> {
+    let delayed: Vec<(DestinationId, i32)> = fetch_all!(
+        tx,
+        "select id, delay_ms
+         from destinations
+         where project_id = $1 and delay_ms > 0 and delete_time is null",
+        [stream.project_id]
+    )?;
+    let delays: HashMap<_, _> = delayed.into_iter().collect();
+    let drain = |relay: &mut Relay, now| {
+        let millis = delays.get(&relay.destination_id).copied();
+        relay.drain(StreamDelay::from_millis(millis.unwrap_or_default()), now)
+    };
+    change_all(tx, stream.id, drain, now).await
+}
+
+/// Stops the relays of an ended stream that drain, under the lock of its project.
+pub(crate) async fn stop_draining(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
+    let stop = |relay: &mut Relay, now| relay.state == RelayState::Draining && relay.stop(now);
+    change_all(tx, id, stop, now).await
+}
+
+/// Whether a relay of a stream drains.
+pub(crate) async fn is_draining(tx: &mut Transaction, id: StreamId) -> Result<bool> {
+    exists!(
+        tx,
+        "select stream_id from relays where stream_id = $1 and state = 'draining'",
+        [id]
+    )
 }
 
 /// Restarts the silence timeout: the time without media does not count.

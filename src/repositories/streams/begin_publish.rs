@@ -6,15 +6,16 @@ use super::{
     connections::ConnectionHistory,
     node_boots::{self, NewestBoot},
     publish_changes::{
-        ConnectionChange, PublishChanges, PublishState, destination_ids, load_relays, lock,
+        ConnectionChange, PublishChanges, PublishState, StreamRelay, destination_ids, load_relays,
+        lock,
     },
     rows::stream_columns,
 };
 use crate::{
     database::{Engine, Transaction},
     domain::{
-        BeginDecision, EndReason, ProjectId, PublishRules, Publisher, RefusalCause, Relay,
-        SealedPlayUrl, Stream, StreamId, StreamState, Time,
+        BeginDecision, EndReason, ProjectId, PublishRules, Publisher, RefusalCause, SealedPlayUrl,
+        Stream, StreamId, StreamState, Time,
     },
     error::{Error, Result},
     repositories::Publishing,
@@ -204,7 +205,7 @@ impl Publishing {
             // Its end takes no revision, so it could be missed.
             return Ok(None);
         }
-        let relays: Vec<Relay> = match decision.stream_with_relays() {
+        let relays: Vec<StreamRelay> = match decision.stream_with_relays() {
             Some(id) => load_relays!(self.database.reader(), id)?,
             None => Vec::new(),
         };
@@ -232,7 +233,7 @@ impl Publishing {
                     // Rolled back at once, to unlock the project.
                     Err(refusal) => return tx.rollback(()).await.and(Err(refusal)),
                 };
-                let relays: Vec<Relay> = match decision.stream_with_relays() {
+                let relays: Vec<StreamRelay> = match decision.stream_with_relays() {
                     Some(id) => load_relays!(tx, id)?,
                     None => Vec::new(),
                 };
@@ -265,7 +266,7 @@ impl Publishing {
     fn changes_of(
         &self,
         decision: Decision,
-        relays: Vec<Relay>,
+        relays: Vec<StreamRelay>,
         publish: PublishAttempt<'_>,
         now: Time,
     ) -> (PublishChanges, Stream) {

@@ -1,14 +1,14 @@
 //! The ends of connections.
 
 use super::{
-    publish_changes::{ConnectionChange, PublishChanges, load_relays},
+    publish_changes::{ConnectionChange, PublishChanges, StreamRelay, load_relays},
     reported_stream::{
         ConnectionReport, ReportedStream, lock_reported_stream, read_reported_stream,
     },
 };
 use crate::{
     database::Engine,
-    domain::{ProjectId, Publisher, Relay, Stream, StreamId, StreamState, Time},
+    domain::{ProjectId, Publisher, Stream, StreamId, StreamState, Time},
     error::Result,
     repositories::Publishing,
 };
@@ -35,7 +35,7 @@ impl Publishing {
         self.require_own_stream(&found)?;
         let project_id = found.state.project_id;
         let ended = End::of(&found, report);
-        let relays: Vec<Relay> = match ended.stream_with_relays() {
+        let relays: Vec<StreamRelay> = match ended.stream_with_relays() {
             Some(id) => load_relays!(self.database.reader(), id)?,
             None => Vec::new(),
         };
@@ -57,7 +57,7 @@ impl Publishing {
                 let found = lock_reported_stream(&mut tx, Some(project_id), report).await?;
                 self.require_own_stream(&found)?;
                 let ended = End::of(&found, report);
-                let relays: Vec<Relay> = match ended.stream_with_relays() {
+                let relays: Vec<StreamRelay> = match ended.stream_with_relays() {
                     Some(id) => load_relays!(tx, id)?,
                     None => Vec::new(),
                 };
@@ -99,7 +99,7 @@ impl End {
     fn changes(
         self,
         found: ReportedStream,
-        relays: Vec<Relay>,
+        relays: Vec<StreamRelay>,
         report: ConnectionReport<'_>,
     ) -> (PublishChanges, Stream) {
         let ReportedStream {

@@ -11,7 +11,7 @@
 //! except what reports change: its last report and measured bytes tell that of the stream.
 
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::{FromRow, Row};
 use tracing::Instrument;
 
 use super::{
@@ -23,7 +23,7 @@ use crate::{
     database::{Check, Database, Engine, QueueStatements, Requester, Transaction},
     domain::{
         Change, DestinationId, MediaIssue, OutagePolicy, ProjectId, Publisher, Relay,
-        SealedPlayUrl, Stream, StreamId, Time,
+        SealedPlayUrl, Stream, StreamDelay, StreamId, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -62,6 +62,14 @@ pub(super) enum ConnectionChange {
 /// arguments, and SQLite takes 32,766.
 const MAX_QUEUED_ROWS: usize = 500;
 
+/// A relay of the stream, and the delay of its destination.
+#[derive(Debug, FromRow)]
+pub(super) struct StreamRelay {
+    #[sqlx(flatten)]
+    relay: Relay,
+    delay_ms: i32,
+}
+
 /// The changes of a project, with the state that they depend on.
 #[derive(Debug)]
 pub(super) struct PublishChanges {
@@ -78,7 +86,7 @@ pub(super) struct PublishChanges {
     added: Option<Stream>,
     /// The play URL of the newest connection, if it is to be written.
     pub play_url: Option<Option<SealedPlayUrl>>,
-    relays: Vec<Relay>,
+    relays: Vec<StreamRelay>,
     added_relays: Vec<Relay>,
     changed_relays: Vec<Relay>,
     resets_silence: bool,
@@ -87,7 +95,12 @@ pub(super) struct PublishChanges {
 
 impl PublishChanges {
     /// No changes yet. `relays` are those of the stream, if they may change.
-    pub fn new(state: PublishState, relays: Vec<Relay>, publisher: &Publisher, now: Time) -> Self {
+    pub fn new(
+        state: PublishState,
+        relays: Vec<StreamRelay>,
+        publisher: &Publisher,
+        now: Time,
+    ) -> Self {
         Self {
             state,
             publisher: publisher.clone(),
@@ -134,18 +147,23 @@ impl PublishChanges {
                     self.added_relays.push(relay);
                 }
             }
-            RelayChange::Each(change) => self.change_relays(change),
+            RelayChange::Each(change) => self.change_relays(|relay, _, now| change(relay, now)),
+            RelayChange::Drain => self.change_relays(Relay::drain),
             RelayChange::Follow => {
                 self.resets_silence = true;
-                self.change_relays(Relay::follow);
+                self.change_relays(|relay, _, now| relay.follow(now));
             }
             RelayChange::ResetSilence => self.resets_silence = true,
         }
     }
 
-    fn change_relays(&mut self, change: fn(&mut Relay, Time) -> bool) {
-        for mut relay in std::mem::take(&mut self.relays) {
-            if change(&mut relay, self.now) {
+    fn change_relays(&mut self, change: impl Fn(&mut Relay, StreamDelay, Time) -> bool) {
+        for StreamRelay {
+            mut relay,
+            delay_ms,
+        } in std::mem::take(&mut self.relays)
+        {
+            if change(&mut relay, StreamDelay::from_millis(delay_ms), self.now) {
                 self.push(Change::Relay(relay.clone()));
                 self.changed_relays.push(relay);
             }
@@ -406,15 +424,19 @@ pub(super) async fn lock(
     Ok(())
 }
 
-/// Reads the relays of a stream.
+/// Reads the relays of a stream, with the delays of their destinations.
 macro_rules! load_relays {
     ($target:expr, $id:expr) => {
         fetch_all!(
             $target,
             concat!(
                 "select ",
-                $crate::repositories::relays::rows::relay_columns!(""),
-                " from relays where stream_id = $1 order by destination_id"
+                $crate::repositories::relays::rows::relay_columns!("r."),
+                ", d.delay_ms
+                  from relays r
+                  join destinations d on d.id = r.destination_id
+                  where r.stream_id = $1
+                  order by r.destination_id"
             ),
             [$id]
         )

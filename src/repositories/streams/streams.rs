@@ -15,6 +15,7 @@ use crate::{
         IdempotencyKey, audit_log,
         idempotency::change_once,
         projects::rows::{self as project_rows, lock_owned},
+        relays::stream_changes,
         sql::owned_by,
     },
 };
@@ -201,7 +202,9 @@ impl Streams {
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
                 let before = load(&mut tx, id).await?;
                 let ended = before.state == StreamState::Ended;
-                if ended && load_held_until(&mut tx, project_id).await? == held_until {
+                let holds = load_held_until(&mut tx, project_id).await? != held_until;
+                let drains = ended && stream_changes::is_draining(&mut tx, id).await?;
+                if ended && !holds && !drains {
                     let Some(key) = idempotency else {
                         return tx.rollback(before).await;
                     };
@@ -221,9 +224,15 @@ impl Streams {
                     "update projects set publish_held_until = $2 where id = $1",
                     [project_id, held_until]
                 )?;
-                if ended {
+                if ended && holds {
                     let project = project_rows::load(&mut tx, project_id).await?;
                     project_rows::record(&mut tx, &project, now).await?;
+                } else if ended {
+                    // The change of the first relay takes the revision.
+                    project_rows::return_revision(&mut tx, project_id).await?;
+                }
+                if drains {
+                    stream_changes::stop_draining(&mut tx, id, now).await?;
                 }
                 if let Some(key) = idempotency {
                     key.record(&mut tx, id.uuid(), now).await?;

@@ -16,8 +16,8 @@ use crate::{
     auth::{AssociatedData, CallAuthorization, Sealer},
     check_dispatch::CheckQueue,
     domain::{
-        ApiKeyId, OutagePolicy, ProjectId, RelayError, RelayReport, ReportedState, Secret, now,
-        relay_output_url, relay_server_url,
+        ApiKeyId, OutagePolicy, ProjectId, RelayError, RelayReport, RelayState, ReportedState,
+        Secret, Time, now, relay_output_url, relay_server_url,
     },
     error::{Error, Result},
     proto::v1 as pb,
@@ -59,8 +59,17 @@ struct TrackedLease {
     project_id: ProjectId,
     /// What the worker was told last in this session; `None` if another session told it.
     told: Option<RelayInput>,
-    /// Whether the worker has been asked to return it.
-    is_revoked: bool,
+    /// How the worker was asked to return it, if it was.
+    revoked: Option<Revocation>,
+}
+
+/// How a worker has to return a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Revocation {
+    /// At once.
+    Stop,
+    /// After it has sent what the delay holds back, until this time.
+    Drain(Time),
 }
 
 /// What may change while a worker runs a relay.
@@ -75,7 +84,7 @@ struct RelayInput {
 #[derive(Default)]
 struct LeaseChanges {
     /// Those that the worker has lost or has to return.
-    revoked: Vec<Uuid>,
+    revoked: Vec<(Uuid, Revocation)>,
     /// Those whose relays continue with another input or policy.
     changed: Vec<Uuid>,
 }
@@ -194,12 +203,9 @@ impl ClaimSession {
             let _ = self.return_leases(granted).await;
             return Err(error);
         }
-        let revocation = |id: Uuid| pb::RelayRevocation {
-            lease_id: id.to_string(),
-        };
         let message = pb::ClaimRelaysResponse {
             assignments,
-            revocations: revoked.into_iter().map(revocation).collect(),
+            revocations: revoked.into_iter().map(revocation_message).collect(),
             destination_checks: Vec::new(),
         };
         Ok((message, granted))
@@ -308,12 +314,23 @@ impl RelayInput {
     }
 }
 
+impl Revocation {
+    /// How a lease has to be returned; `None` if the relay continues.
+    fn of(lease: &WorkerLease) -> Option<Self> {
+        match lease.state {
+            RelayState::Stopping => Some(Self::Stop),
+            RelayState::Draining => Some(Self::Drain(lease.ready_time)),
+            _ => None,
+        }
+    }
+}
+
 impl SessionLeases {
     fn track(&mut self, id: Uuid, project_id: ProjectId) -> &mut TrackedLease {
         self.by_id.entry(id).or_insert(TrackedLease {
             project_id,
             told: None,
-            is_revoked: false,
+            revoked: None,
         })
     }
 
@@ -323,8 +340,8 @@ impl SessionLeases {
         let (mut revoked, mut changed) = (Vec::new(), Vec::new());
         self.by_id.retain(|id, lease| {
             let stays = has.contains(id);
-            if !stays && !lease.is_revoked {
-                revoked.push(*id);
+            if !stays && lease.revoked != Some(Revocation::Stop) {
+                revoked.push((*id, Revocation::Stop));
             }
             stays
         });
@@ -334,9 +351,9 @@ impl SessionLeases {
                 epoch: lease.epoch,
                 outage_policy: lease.outage_policy,
             };
-            if lease.must_release {
-                if !std::mem::replace(&mut tracked.is_revoked, true) {
-                    revoked.push(lease.lease_id);
+            if let Some(revocation) = Revocation::of(&lease) {
+                if tracked.revoked.replace(revocation) != Some(revocation) {
+                    revoked.push((lease.lease_id, revocation));
                 }
             } else if input.is_news_after(tracked.told.replace(input)) {
                 changed.push(lease.lease_id);
@@ -370,6 +387,16 @@ async fn next_check(checks: &mut Option<CheckQueue>) -> StoredCheck {
     match checks {
         Some(checks) => checks.next().await,
         None => std::future::pending().await,
+    }
+}
+
+fn revocation_message((lease_id, revocation): (Uuid, Revocation)) -> pb::RelayRevocation {
+    pb::RelayRevocation {
+        lease_id: lease_id.to_string(),
+        drain_timeout: match revocation {
+            Revocation::Stop => None,
+            Revocation::Drain(until) => Some(duration(remaining(until))),
+        },
     }
 }
 

@@ -254,7 +254,7 @@ fn reported_state(state: RelayState, error: Option<RelayError>) -> ReportedState
         (RelayState::Retrying, Some(error)) => ReportedState::Retrying(error),
         (RelayState::Failed, Some(error)) => ReportedState::Failed(error),
         (RelayState::Starting, _) => ReportedState::Starting,
-        (RelayState::Broadcasting, _) => ReportedState::Broadcasting,
+        (RelayState::Broadcasting | RelayState::Draining, _) => ReportedState::Broadcasting,
         (RelayState::Holding, _) => ReportedState::Holding,
         (RelayState::Stalled, _) => ReportedState::Stalled,
         (RelayState::Stopping, _) => ReportedState::Stopping,

@@ -100,6 +100,7 @@ async fn a_working_installation_passes_before_and_while_its_edge_runs() {
         "media server",
         "disconnecting",
         "ffmpeg",
+        "encoders",
         "operations port",
         "hooks",
     ];
@@ -258,7 +259,50 @@ async fn an_unsuitable_ffmpeg_is_explained(#[case] script: Option<&str>, #[case]
     let output = Process::run(Process::command(&["edge", "check"], &settings)).await;
 
     assert_failed(&output, "ffmpeg", &["SLUICE_FFMPEG", reason]);
+    assert_failed(&output, "encoders", &["needs ffmpeg"]);
     assert_failed(&output, "hooks", &["needs ffmpeg"]);
+}
+
+#[rstest]
+#[case::without_libx264("libx264")]
+#[case::without_aac("aac")]
+#[tokio::test]
+async fn an_ffmpeg_that_cannot_encode_is_explained_where_relays_may_have_to(#[case] missing: &str) {
+    let folder = TempDir::new().unwrap();
+    let program = folder.path().join("ffmpeg");
+    let script = format!(
+        "#!/bin/sh
+        case \"$*\" in
+        *-c:?' '{missing}*) echo \"Unknown encoder '{missing}'\" >&2; exit 1;;
+        esac
+        echo ffmpeg version 6.0; echo Output:; echo '  rtmp'; echo '  srt'
+        "
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut settings = vec![
+        ("SLUICE_API_KEY", "slk_x"),
+        ("SLUICE_HOOKS_SECRET", HOOKS_SECRET),
+        ("SLUICE_HOOKS_LISTEN", "127.0.0.1:0"),
+        ("SLUICE_CONTROL_PLANE", "http://127.0.0.1:1"),
+        ("SLUICE_MEDIA_SERVER_API", "http://127.0.0.1:1"),
+        ("SLUICE_EDGE_DIR", folder.path().to_str().unwrap()),
+        ("SLUICE_FFMPEG", program.to_str().unwrap()),
+    ];
+    let output = Process::run(Process::command(&["edge", "check"], &settings)).await;
+    assert_eq!(line(&output, "ffmpeg").0, "ok", "{output:?}");
+    let parts = [
+        missing,
+        "Unknown encoder",
+        "SLUICE_FFMPEG",
+        "the package ffmpeg",
+    ];
+    assert_failed(&output, "encoders", &parts);
+
+    settings.push(("SLUICE_RELAY_CAPACITY", "9"));
+    let output = Process::run(Process::command(&["edge", "check"], &settings)).await;
+    let (verdict, text) = line(&output, "encoders");
+    assert!(verdict == "ok" && text.contains("not needed"), "{output:?}");
 }
 
 #[tokio::test]

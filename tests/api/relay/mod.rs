@@ -4,6 +4,7 @@ mod check_destination;
 mod claim_relays;
 mod concurrent_claims;
 mod destination_changes;
+mod drains;
 pub mod fixture;
 mod holds;
 mod leases;

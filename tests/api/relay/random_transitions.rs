@@ -4,8 +4,8 @@ use std::{collections::HashSet, time::Duration};
 
 use sluice::domain::{
     DestinationId, IngestProtocol, ProjectId, Publisher, Relay, RelayDelivery, RelayError,
-    RelayReport, RelayState, RelayTimeouts, ReportOutcome, ReportedState, Stream, StreamTimeouts,
-    Time, now,
+    RelayReport, RelayState, RelayTimeouts, ReportOutcome, ReportedState, Stream, StreamDelay,
+    StreamTimeouts, Time, now,
 };
 use uuid::Uuid;
 
@@ -85,7 +85,9 @@ fn report(rng: &mut Rng, relay: &mut Relay, leases: &[Uuid], held: bool, now: Ti
         delivery: RelayDelivery::default(),
     };
     let attempt = relay.attempt;
-    let stops = relay.state == RelayState::Stopping;
+    let drains_until = (relay.state == RelayState::Draining).then_some(relay.ready_time);
+    let stops =
+        relay.state == RelayState::Stopping || drains_until.is_some_and(|until| until <= now);
 
     let reported = relay.report("w1", &report, held, TIMEOUTS, now);
 
@@ -119,7 +121,8 @@ fn report(rng: &mut Rng, relay: &mut Relay, leases: &[Uuid], held: bool, now: Ti
 fn step(rng: &mut Rng, relay: &mut Relay, leases: &mut Vec<Uuid>, held: bool, now: Time) {
     let before = format!("{relay:?}");
     let expire_time = relay.lease.as_ref().map(|lease| lease.expire_time);
-    let changed = match rng.below(21) {
+    let changed = match rng.below(22) {
+        21 if rng.below(4) == 0 => relay.drain(StreamDelay::from_millis(20_000), now),
         20 => relay.follow(now),
         0 => relay.start(now),
         1 => relay.stop(now),
@@ -140,7 +143,9 @@ fn step(rng: &mut Rng, relay: &mut Relay, leases: &mut Vec<Uuid>, held: bool, no
 }
 
 fn assert_consistent(relay: &Relay) {
-    use RelayState::{Broadcasting, Failed, Holding, Idle, Retrying, Stalled, Starting, Stopping};
+    use RelayState::{
+        Broadcasting, Draining, Failed, Holding, Idle, Retrying, Stalled, Starting, Stopping,
+    };
     let leased = relay.lease.is_some();
     match relay.state {
         Idle => assert!(!leased),
@@ -150,10 +155,11 @@ fn assert_consistent(relay: &Relay) {
             assert!(leased && relay.wanted, "{relay:?}");
         }
         Stopping => assert!(leased),
+        Draining => assert!(leased && !relay.wanted),
     }
     let waits = relay.ready_time > relay.update_time;
     assert!(
-        !waits || matches!(relay.state, Idle | Retrying),
+        !waits || matches!(relay.state, Idle | Retrying | Draining),
         "{relay:?}"
     );
     assert!(waits || relay.state != Retrying, "{relay:?}");

@@ -16,7 +16,7 @@ pub struct Worker {
     answer: Streaming<pb::ClaimRelaysResponse>,
     /// Received, and not yet returned.
     assignments: Vec<pb::RelayAssignment>,
-    revocations: Vec<String>,
+    revocations: Vec<pb::RelayRevocation>,
 }
 
 impl Worker {
@@ -54,8 +54,7 @@ impl Worker {
             while !is_there(self) {
                 let message = self.next().await.unwrap();
                 self.assignments.extend(message.assignments);
-                let revoked = message.revocations.into_iter();
-                self.revocations.extend(revoked.map(|one| one.lease_id));
+                self.revocations.extend(message.revocations);
             }
         };
         timeout(MESSAGE_TIMEOUT, listening)
@@ -100,11 +99,27 @@ impl Worker {
         client.report_relays(request).await.unwrap();
     }
 
-    /// Waits for revocations; returns their lease ids.
+    /// Waits for revocations of leases that must be released at once; returns their ids.
     pub async fn next_revocations(&mut self) -> Vec<String> {
         self.listen_until(|worker| !worker.revocations.is_empty())
             .await;
-        std::mem::take(&mut self.revocations)
+        let revoked = std::mem::take(&mut self.revocations).into_iter();
+        revoked
+            .map(|one| {
+                assert_eq!(one.drain_timeout, None);
+                one.lease_id
+            })
+            .collect()
+    }
+
+    /// Waits for the revocation of a lease whose relay may drain; returns for how long.
+    pub async fn next_drain(&mut self, assignment: &pb::RelayAssignment) -> Duration {
+        self.listen_until(|worker| !worker.revocations.is_empty())
+            .await;
+        let revoked = self.revocations.remove(0);
+        assert_eq!(revoked.lease_id, assignment.lease_id);
+        let timeout = revoked.drain_timeout.expect("the relay may drain");
+        timeout.try_into().unwrap()
     }
 
     /// The status that ends the call.

@@ -62,6 +62,10 @@ impl Delay {
         Some(held.item)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// When the delay of the oldest packet is over.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.held.front().map(|held| held.due)

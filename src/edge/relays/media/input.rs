@@ -26,7 +26,10 @@ use crate::{
                 Incoming, Message, Response, Session, SessionError, StreamTarget,
                 message::{event, kind},
             },
-            upstream::{Address, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
+            upstream::{
+                Address, Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect_tcp,
+                establish,
+            },
         },
     },
     outbound::Addresses,
@@ -226,7 +229,8 @@ impl Player<'_> {
     async fn play(&mut self, address: &RtmpAddress, certificates: &Certificates) -> UpstreamError {
         let played: Result<Infallible, _> = async {
             let addresses = Addresses::find(&address.site, None).await?;
-            let connection = connect(address, &addresses, certificates).await?;
+            let tcp = connect_tcp(&addresses).await?;
+            let connection = establish(tcp, address, certificates).await?;
             let target = StreamTarget {
                 app: address.app.expose(),
                 tc_url: address.tc_url.expose(),

@@ -42,6 +42,12 @@ struct State {
     /// The timestamp of the keyframe at which the output began: earlier audio is skipped.
     start: Option<u32>,
     epoch: u64,
+    /// The epoch of the last packet that has arrived, which may be held back.
+    arrived_epoch: u64,
+    /// Whether the stream has ended: no media of another publisher follows.
+    has_ended: bool,
+    /// Whether the output has sent all packets that it has taken.
+    is_idle: bool,
     /// The lag that is allowed: more while the output catches up after its start.
     max_lag_ms: i64,
     /// Whether the publisher is known to be away: no media of the next one has come.
@@ -70,6 +76,9 @@ impl State {
             awaits_keyframe: true,
             start: None,
             epoch: 0,
+            arrived_epoch: 0,
+            has_ended: false,
+            is_idle: false,
             max_lag_ms: MAX_LAG_MS,
             is_interrupted: false,
             delay: Delay::new(delay),
@@ -92,6 +101,9 @@ impl OutputQueue {
     pub(super) fn start(&self, packets: impl Iterator<Item = Packet>) {
         let mut state = self.state.lock();
         for packet in packets {
+            if !state.accepts(&packet) {
+                continue;
+            }
             match state.delay.is_zero() {
                 true => state.push(packet, true),
                 false => state.delay.push(Some((packet, true)), Instant::now()),
@@ -105,6 +117,9 @@ impl OutputQueue {
     /// Appends a packet. Without video, an output begins at any packet.
     pub(super) fn push(&self, packet: Packet, has_video: bool) {
         let mut state = self.state.lock();
+        if !state.accepts(&packet) {
+            return;
+        }
         match state.delay.is_zero() {
             true => state.append(packet, has_video),
             false => {
@@ -123,12 +138,27 @@ impl OutputQueue {
     /// The publisher is away. What is held back is sent before.
     pub(super) fn interrupt(&self) {
         let mut state = self.state.lock();
+        if state.has_ended {
+            return;
+        }
         match state.delay.is_zero() {
             true => state.is_interrupted = true,
             false => state.delay.push(None, Instant::now()),
         }
         drop(state);
         self.filled.notify_one();
+    }
+
+    /// The stream has ended: what its last publisher has sent is sent, and nothing of another one.
+    pub(super) fn end(&self) {
+        self.state.lock().has_ended = true;
+    }
+
+    /// Whether the stream has ended and the output has sent all of it.
+    pub(super) fn is_drained(&self) -> bool {
+        let state = self.state.lock();
+        let is_empty = state.packets.is_empty() && state.delay.is_empty();
+        state.has_ended && is_empty && state.is_idle
     }
 
     /// Skips media until the next keyframe, unless there is media that can be taken.
@@ -145,6 +175,7 @@ impl OutputQueue {
                 let mut state = self.state.lock();
                 state.release(Instant::now());
                 let batch = state.take_batch();
+                state.is_idle = batch.is_empty();
                 if !batch.is_empty() {
                     return Queued::Packets(batch);
                 }
@@ -207,6 +238,15 @@ impl State {
         }
     }
 
+    /// Whether a packet that arrives is one of the stream.
+    fn accepts(&mut self, packet: &Packet) -> bool {
+        let is_of_stream = !self.has_ended || packet.epoch == self.arrived_epoch;
+        if is_of_stream {
+            self.arrived_epoch = packet.epoch;
+        }
+        is_of_stream
+    }
+
     /// Appends a packet, and drops old ones if there are too many.
     fn append(&mut self, packet: Packet, has_video: bool) {
         self.push(packet, has_video);
@@ -221,6 +261,7 @@ impl State {
         // All that waits is from before the interruption.
         let is_interrupted = self.is_interrupted;
         self.bytes = 0;
+        self.is_idle = false;
         self.start = None;
         self.awaits_keyframe = true;
         for packet in described.into_iter().chain(waiting) {

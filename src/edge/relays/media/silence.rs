@@ -18,6 +18,10 @@ const FREQUENCIES: [u32; 13] = [
 ];
 const EXPLICIT_FREQUENCY: u32 = 15;
 
+/// The highest frequency of silence. A publisher that claims a higher one would make each output
+/// send thousands of frames in a second.
+const MAX_FREQUENCY: u32 = 192_000;
+
 /// Audio object types of AAC whose frames have the same syntax while they are silent: Main, Low
 /// Complexity and Long Term Prediction, alone or below Spectral Band Replication (SBR) and
 /// Parametric Stereo (PS).
@@ -128,7 +132,8 @@ impl Aac {
                 channel_configuration,
                 has_short_frames,
             })
-            .filter(|aac| aac.frequency > 0 && (1..=7).contains(&aac.channel_configuration))
+            .filter(|aac| (1..=MAX_FREQUENCY).contains(&aac.frequency))
+            .filter(|aac| (1..=7).contains(&aac.channel_configuration))
     }
 
     fn silence(&self, prefix: &[u8]) -> Silence {
@@ -279,6 +284,10 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::edge::relays::{
+        fuzzing::fuzz,
+        rtmp::{Message, message::kind::AUDIO},
+    };
 
     /// The AudioSpecificConfig of AAC-LC.
     fn configuration(frequency_index: u16, channels: u16) -> [u8; 2] {
@@ -384,5 +393,44 @@ mod tests {
         ] {
             assert_eq!(Silence::of(configuration), None, "{configuration:x?}");
         }
+    }
+    /// The most bytes of a silent frame, of eight channels of AAC with the head of a tag, and the
+    /// shortest one: more frames would take time and bandwidth.
+    const MAX_FRAME_BYTES: usize = 64;
+    const MIN_FRAME_MICROS: i64 = 5_000;
+
+    #[test]
+    fn no_packet_makes_the_parser_panic_or_keep_more_than_a_frame() {
+        let corpus: [&[u8]; 9] = [
+            // AAC: LC, HE with an explicit frequency, HE v2, short frames, and eight channels.
+            b"\xaf\0\x12\x10",
+            b"\xaf\0\x2f\x80\x5d\xc0\x12\x08",
+            b"\xaf\0\xeb\x8a\x08",
+            b"\xaf\0\x12\x14",
+            b"\xaf\0\x11\xb8",
+            b"\x90mp4a\x11\x90",
+            b"\x90OpusOpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0",
+            b"\x95\0mp4a\0\x11\x90",
+            b"\x2fmp3",
+        ];
+        let (mut silence, mut found) = (None, 0);
+        fuzz(&corpus, |input, _| {
+            let message = Message {
+                kind: AUDIO,
+                timestamp: 0,
+                stream_id: 1,
+                payload: Bytes::copy_from_slice(input),
+            };
+            if let Some(packet) = Packet::of(&message, 1) {
+                Silence::observe(&mut silence, &packet);
+            }
+            for silence in silence.iter().chain(&Silence::of(input)) {
+                found += 1;
+                let length = silence.payload().len();
+                assert!(length <= MAX_FRAME_BYTES, "{length} bytes: {input:x?}");
+                assert!(silence.frame_micros() >= MIN_FRAME_MICROS, "{input:x?}");
+            }
+        });
+        assert!(found > 1_000, "{found} inputs have silence");
     }
 }

@@ -190,6 +190,21 @@ impl Bits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::relays::fuzzing::fuzz;
+
+    /// As x264 makes them: profile baseline, profile high, and profile high with fields.
+    const BASELINE: [u8; 22] = [
+        0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec, 0x04, 0x40, 0x00, 0x00, 0x03, 0x00, 0x40,
+        0x00, 0x00, 0x0c, 0x83, 0xc5, 0x0a, 0xa8,
+    ];
+    const HIGH: [u8; 27] = [
+        0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x02, 0x27, 0xe5, 0xc0, 0x44, 0x00, 0x00,
+        0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xc8, 0x3c, 0x60, 0xc6, 0x58,
+    ];
+    const FIELDS: [u8; 26] = [
+        0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xd8, 0x7b, 0xcd, 0xe0, 0x22, 0x00, 0x00, 0x03,
+        0x00, 0x02, 0x00, 0x00, 0x03, 0x00, 0x64, 0x3e, 0x28, 0x53, 0x2c,
+    ];
 
     /// A decoder configuration record with this sequence parameter set.
     fn record(unit: &[u8]) -> Vec<u8> {
@@ -199,22 +214,9 @@ mod tests {
 
     #[test]
     fn the_size_is_that_of_the_cropped_picture() {
-        // As x264 makes them: profile baseline, profile high, and profile high with fields.
-        let baseline = [
-            0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec, 0x04, 0x40, 0x00, 0x00, 0x03, 0x00,
-            0x40, 0x00, 0x00, 0x0c, 0x83, 0xc5, 0x0a, 0xa8,
-        ];
-        let high = [
-            0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x02, 0x27, 0xe5, 0xc0, 0x44, 0x00,
-            0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xc8, 0x3c, 0x60, 0xc6, 0x58,
-        ];
-        let fields = [
-            0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xd8, 0x7b, 0xcd, 0xe0, 0x22, 0x00, 0x00,
-            0x03, 0x00, 0x02, 0x00, 0x00, 0x03, 0x00, 0x64, 0x3e, 0x28, 0x53, 0x2c,
-        ];
-        assert_eq!(picture_size(&record(&baseline)), Some((320, 240)));
-        assert_eq!(picture_size(&record(&high)), Some((1920, 1080)));
-        assert_eq!(picture_size(&record(&fields)), Some((854, 480)));
+        assert_eq!(picture_size(&record(&BASELINE)), Some((320, 240)));
+        assert_eq!(picture_size(&record(&HIGH)), Some((1920, 1080)));
+        assert_eq!(picture_size(&record(&FIELDS)), Some((854, 480)));
     }
 
     #[test]
@@ -227,5 +229,44 @@ mod tests {
         assert_eq!(picture_size(&record(&[0x67; 40])), None);
         assert_eq!(picture_size(&record(&[0; 40])), None);
         assert_eq!(picture_size(&[1, 100, 0, 31, 0xff, 0xe0, 0, 0]), None);
+    }
+    /// The bits of a parameter set of the profile high 4:4:4, with scaling lists and an order of
+    /// frames in a cycle, which no usual encoder makes.
+    fn with_scaling_lists() -> Vec<u8> {
+        let mut bits = String::from("01100111 11110100 00000000 00011110");
+        // The id, the chroma format 3 with separate planes, and the bit depths.
+        bits += "1 00100 1 1 1 0";
+        // Twelve lists, of which all but the first are absent; its deltas are 0.
+        bits += "1 1";
+        bits += &"1".repeat(16);
+        bits += &"0".repeat(11);
+        // The length of frame numbers, and an order with a cycle of two.
+        bits += "1 010 0 010 011 011 010 010";
+        // Reference frames, gaps, 20 by 15 macroblocks, frames only, direct mode, cropping.
+        bits += "010 0 000010100 0001111 1 1 1 1 010 1 010 0";
+        let bits: Vec<u8> = bits.bytes().filter(|bit| *bit != b' ').collect();
+        let byte = |bits: &[u8]| bits.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
+        bits.chunks(8).map(byte).collect()
+    }
+
+    #[test]
+    fn no_record_makes_the_parser_panic_or_find_a_size_that_is_none() {
+        let scaled = with_scaling_lists();
+        let units = [&BASELINE[..], &HIGH, &FIELDS, &scaled];
+        let records = units.map(record);
+        let corpus: Vec<_> = records.iter().map(Vec::as_slice).collect();
+        let limit = i32::try_from(MAX_MACROBLOCKS * MACROBLOCK).unwrap();
+        let mut found = 0;
+        fuzz(&corpus, |record, _| {
+            if let Some((width, height)) = picture_size(record) {
+                assert!((1..=limit).contains(&width), "{width}: {record:x?}");
+                assert!((1..=2 * limit).contains(&height), "{height}: {record:x?}");
+                found += 1;
+            }
+            let bits = Bits::new(record);
+            assert!(bits.bytes.capacity() <= record.len());
+        });
+        assert!(found > 1_000, "{found} inputs have a size");
+        assert_eq!(picture_size(&record(&scaled)), Some((319, 239)));
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Subscription {
     delay: Duration,
     /// Whether the output has to bridge the time without media.
     holds: AtomicBool,
+    /// Whether the stream has ended.
+    has_ended: AtomicBool,
     /// What the output sends now to bridge it: descriptions and a keyframe.
     held: Mutex<Vec<Packet>>,
 }
@@ -37,6 +39,7 @@ impl Subscription {
             state: Mutex::new(State { input, queue: None }),
             delay,
             holds: AtomicBool::new(holds),
+            has_ended: AtomicBool::new(false),
             held: Mutex::default(),
         }
     }
@@ -49,6 +52,9 @@ impl Subscription {
             return Arc::clone(state.queue.insert(delayed));
         }
         let queue = state.input.subscribe(self.delay);
+        if self.has_ended() {
+            queue.end();
+        }
         state.queue = Some(Arc::clone(&queue));
         queue
     }
@@ -65,6 +71,26 @@ impl Subscription {
             input.attach(queue);
         }
         state.input = input;
+    }
+
+    /// The stream has ended: only what is held back is sent any more, and what its publisher has
+    /// sent last.
+    pub(crate) fn end(&self) {
+        self.set_holds(false);
+        self.has_ended.store(true, Ordering::Relaxed);
+        if let Some(queue) = &self.state.lock().queue {
+            queue.end();
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether the stream has ended, and the output has sent all of it.
+    pub(crate) fn is_drained(&self) -> bool {
+        let state = self.state.lock();
+        self.has_ended() && state.queue.as_ref().is_none_or(|queue| queue.is_drained())
     }
 
     /// The input at present.

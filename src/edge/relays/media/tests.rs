@@ -287,6 +287,33 @@ async fn a_delayed_output_receives_everything_later_and_begins_again_at_a_keyfra
     assert!(!fan_out.subscribe(Duration::ZERO).restart());
 }
 
+#[tokio::test]
+async fn a_delayed_output_is_drained_when_it_has_sent_what_the_last_publisher_sent() {
+    let fan_out = started();
+    let delay = Duration::from_millis(300);
+    let queue = fan_out.subscribe(delay);
+    play(&fan_out, 0, 1000);
+    fan_out.interrupt();
+    queue.end();
+    // The last packets of the publisher may arrive late; those of another one are not of the stream.
+    video(&fan_out, 1000, FRAME);
+    fan_out.publish(packet(VIDEO, 0, VIDEO_HEADER, 2));
+    fan_out.publish(packet(VIDEO, 0, KEYFRAME, 2));
+    fan_out.interrupt();
+    assert!(!queue.is_drained());
+
+    let mut taken = Vec::new();
+    while taken.last() != Some(&(1000, Role::Frame)) {
+        assert!(!queue.is_drained());
+        taken.extend(received(&queue.next_batch().await));
+    }
+    assert_eq!(without_headers(&taken).len(), 21);
+    assert!(!queue.is_drained(), "the last packets are being sent");
+    let next = timeout(Duration::from_millis(10), queue.next(false)).await;
+    assert!(next.is_err(), "{next:?}");
+    assert!(queue.is_drained());
+}
+
 fn received(batch: &[Packet]) -> Vec<(u32, Role)> {
     let all = batch.iter().map(|packet| (packet.timestamp, packet.role));
     all.collect()

@@ -4,12 +4,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 
 use super::{media_bytes::MediaBytes, tcp_info::TcpInfo};
 use crate::edge::relays::media::OutputQueue;
+
+/// The time after which a destination that answers nothing over TCP may be gone: the kernel brings a
+/// shorter pause to an end by itself, on the same connection.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The bytes of media that a destination has acknowledged.
 ///
@@ -26,6 +31,8 @@ pub(crate) struct Delivery {
     dropped_before: AtomicU64,
     acknowledged: AtomicU64,
     is_holding: AtomicBool,
+    /// Whether the destination was silent when it was last checked.
+    is_silent: AtomicBool,
 }
 
 /// How well media is delivered.
@@ -97,6 +104,7 @@ impl Delivery {
     }
 
     fn replace(&self, source: Source) {
+        self.is_silent.store(false, Ordering::Relaxed);
         let before = self.bytes();
         let mut connection = self.connection.lock();
         *connection = Connection {
@@ -179,6 +187,23 @@ impl Delivery {
                 .lock()
                 .as_ref()
                 .is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// Whether the destination answers nothing over TCP, not even that it cannot receive.
+    pub(super) fn check_silence(&self) -> bool {
+        let is_silent = match &self.connection.lock().source {
+            Source::Tcp(info) => info
+                .bytes()
+                .is_ok_and(|bytes| bytes.unanswered >= SILENCE_TIMEOUT),
+            _ => false,
+        };
+        self.is_silent.store(is_silent, Ordering::Relaxed);
+        is_silent
+    }
+
+    /// Whether it was silent when it was last checked, which may have ended the connection.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
     }
 
     /// The number of bytes that the kernel of this machine has not sent yet; 0 if unknown.

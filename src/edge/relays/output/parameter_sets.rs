@@ -63,7 +63,10 @@ fn take_units<'a>(count: u8, mut rest: &'a [u8], units: &mut BytesMut) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::relays::rtmp::{Message, message::kind::VIDEO};
+    use crate::edge::relays::{
+        fuzzing::fuzz,
+        rtmp::{Message, message::kind::VIDEO},
+    };
 
     fn packet(payload: &[u8]) -> Packet {
         let message = Message {
@@ -103,5 +106,48 @@ mod tests {
         two_bytes[9] = 0xfd;
         assert_eq!(ParameterSets::of(&packet(&two_bytes)), None);
         assert_eq!(ParameterSets::of(&packet(b"\x90hvc1....")), None);
+    }
+    #[test]
+    fn no_configuration_makes_the_parser_panic_or_keep_more_than_twice_its_bytes() {
+        let keyframe = packet(&[0x17, 1, 0, 0, 80, 0, 0, 0, 1, 0x65]);
+        // Several sets, none, and the longest.
+        let several = [
+            &[
+                0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x1f, 0xff, 0xe2, 0, 1, 0x67, 0, 0,
+            ][..],
+            &[2, 0, 0, 0, 2, 0x68, 3],
+        ]
+        .concat();
+        let none = [0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x1f, 0xff, 0xe0, 0];
+        let long = [&CONFIGURATION[..11], &[0x0f, 0xff], &[9; 4095], &[0]].concat();
+        let corpus = [
+            CONFIGURATION,
+            &several,
+            &none,
+            &long,
+            b"\x90hvc1\x01\x01\x60\0\0",
+        ];
+        let mut found = 0;
+        fuzz(&corpus, |input, _| {
+            let message = Message {
+                kind: VIDEO,
+                timestamp: 0,
+                stream_id: 1,
+                payload: Bytes::copy_from_slice(input),
+            };
+            let Some(packet) = Packet::of(&message, 1) else {
+                return;
+            };
+            if let Some(sets) = ParameterSets::of(&packet) {
+                found += 1;
+                assert!(sets.0.len() <= 2 * input.len(), "{input:x?}");
+                // A configuration is no keyframe, but may be taken for one.
+                for keyframe in [&keyframe, &packet] {
+                    let length = sets.before(keyframe).len();
+                    assert_eq!(length, keyframe.payload.len() + sets.0.len());
+                }
+            }
+        });
+        assert!(found > 1_000, "{found} inputs have parameter sets");
     }
 }

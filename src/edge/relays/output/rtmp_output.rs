@@ -7,6 +7,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     sync::mpsc,
     time::{sleep, timeout},
 };
@@ -22,7 +23,10 @@ use crate::{
             Incoming, Message, Outgoing, Response, Session, SessionError, StreamTarget, amf0,
             message::kind,
         },
-        upstream::{Certificates, RtmpAddress, Secrets, Side, UpstreamError, connect},
+        upstream::{
+            Certificates, RtmpAddress, Secrets, Side, Socket, UpstreamError, connect_tcp,
+            connect_tcp_when_back, establish,
+        },
     },
     outbound::Addresses,
 };
@@ -42,6 +46,11 @@ const MAX_UNSENT_BYTES: u64 = 512 * 1024;
 const UNSENT_CHECK_BYTES: u64 = 128 * 1024;
 const UNSENT_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How often it is checked whether the destination answers, and how soon one that refuses new
+/// connections is tried again.
+const SILENCE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+const REFUSED_DELAY: Duration = Duration::from_secs(2);
+
 /// The number of announced codecs from which on others are sent unannounced.
 const MAX_ANNOUNCED: usize = 8;
 
@@ -56,11 +65,22 @@ pub(crate) struct RtmpOutput<'a> {
     pub(crate) certificates: &'a Certificates,
     pub(crate) subscription: &'a Subscription,
     pub(crate) delivery: &'a Delivery,
+    /// Whether it has taken media of this stream. Then it is reached soon after it answers again.
+    pub(crate) is_expected_back: bool,
+}
+
+/// A stream that the server has accepted.
+struct Publication<C> {
+    session: Session<C>,
+    addresses: Addresses,
+    socket: Socket,
 }
 
 /// Why no more packets are sent.
 enum SendEnd {
     Failed(UpstreamError),
+    /// The server answered nothing any more, and has accepted another connection now.
+    IsBack(TcpStream),
     /// The stream has this codec of Enhanced RTMP, which was not announced.
     NotAnnounced(String),
 }
@@ -73,19 +93,24 @@ impl RtmpOutput<'_> {
     /// output connects again.
     pub(crate) async fn run(&self, stop: &CancellationToken) -> Result<(), RelayFailure> {
         let mut codecs = self.subscription.enhanced_codecs();
+        let mut connection = None;
         loop {
             let started = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                started = self.start(&codecs) => started,
+                started = self.start(connection.take(), &codecs) => started,
             };
             let sent = match started {
-                Ok(session) => self.send(session, &codecs, stop).await,
+                Ok(publication) => self.send(publication, &codecs, stop).await,
                 Err(error) => Err(SendEnd::Failed(error)),
             };
             match sent {
                 Ok(()) => return Ok(()),
                 Err(SendEnd::Failed(error)) => return Err(error.failure(Side::Output)),
+                Err(SendEnd::IsBack(tcp)) => {
+                    tracing::info!("the destination answers again, replacing the connection");
+                    connection = Some(tcp);
+                }
                 Err(SendEnd::NotAnnounced(codec)) => {
                     tracing::info!(codec, "connecting again to announce a codec");
                     codecs.push(codec);
@@ -97,13 +122,19 @@ impl RtmpOutput<'_> {
         }
     }
 
-    /// Connects and publishes.
+    /// Connects, unless there is a connection, and publishes.
     async fn start(
         &self,
+        tcp: Option<TcpStream>,
         codecs: &[String],
-    ) -> Result<Session<impl AsyncRead + AsyncWrite + use<>>, UpstreamError> {
+    ) -> Result<Publication<impl AsyncRead + AsyncWrite + use<>>, UpstreamError> {
         let addresses = Addresses::find(&self.address.site, Some(self.policy)).await?;
-        let connection = connect(self.address, &addresses, self.certificates).await?;
+        let tcp = match tcp {
+            Some(tcp) => tcp,
+            None if self.is_expected_back => connect_tcp_when_back(&addresses).await?,
+            None => connect_tcp(&addresses).await?,
+        };
+        let connection = establish(tcp, self.address, self.certificates).await?;
         self.delivery.connected(connection.local, connection.peer);
         let target = StreamTarget {
             app: self.address.app.expose(),
@@ -112,15 +143,25 @@ impl RtmpOutput<'_> {
         };
         let codecs: Vec<_> = codecs.iter().map(String::as_str).collect();
         let session = Session::publish(connection.transport, target, &codecs).await;
-        session.map_err(|error| UpstreamError::starting(error, |words| self.redact(words)))
+        let refused = |error| UpstreamError::starting(error, |words| self.redact(words));
+        Ok(Publication {
+            session: session.map_err(refused)?,
+            addresses,
+            socket: connection.socket,
+        })
     }
 
     async fn send<C: AsyncRead + AsyncWrite>(
         &self,
-        session: Session<C>,
+        publication: Publication<C>,
         codecs: &[String],
         stop: &CancellationToken,
     ) -> Result<(), SendEnd> {
+        let Publication {
+            session,
+            addresses,
+            socket,
+        } = publication;
         let Session {
             mut incoming,
             mut outgoing,
@@ -139,16 +180,20 @@ impl RtmpOutput<'_> {
             () = stop.cancelled() => Ok(()),
             // It has ended, and must not be polled again.
             error = &mut listening => return Err(SendEnd::Failed(self.ended(error, started))),
+            tcp = self.is_back(&addresses) => Err(SendEnd::IsBack(tcp)),
             end = self.send_packets(&mut outgoing, playout, wanted, &accepted) => Err(end),
         };
         match sent {
             // The reason may not have been read yet.
             Err(SendEnd::Failed(UpstreamError::Lost(text))) => {
                 let reason = timeout(REASON_TIMEOUT, listening).await;
-                let error = reason.map(|error| self.ended(error, started));
-                return Err(SendEnd::Failed(error.unwrap_or(UpstreamError::Lost(text))));
+                let lost = || self.lost(&text);
+                let error = reason.map_or_else(|_| lost(), |error| self.ended(error, started));
+                return Err(SendEnd::Failed(error));
             }
             Err(SendEnd::Failed(_)) => {}
+            // Otherwise the server could take the next one for a second publisher.
+            Err(SendEnd::IsBack(_)) => socket.reset_on_close(),
             Ok(()) | Err(SendEnd::NotAnnounced(_)) => {
                 let closing = async {
                     if outgoing.close(self.address.name.expose()).await.is_ok() {
@@ -222,6 +267,22 @@ impl RtmpOutput<'_> {
         Ok(())
     }
 
+    /// Waits until the server, which answers nothing on the connection any more, accepts another.
+    async fn is_back(&self, addresses: &Addresses) -> TcpStream {
+        loop {
+            sleep(SILENCE_CHECK_INTERVAL).await;
+            if !self.delivery.check_silence() {
+                continue;
+            }
+            match connect_tcp_when_back(addresses).await {
+                Ok(tcp) if self.delivery.check_silence() => return tcp,
+                // The connection goes on.
+                Ok(_) | Err(UpstreamError::ConnectTimeout) => {}
+                Err(_) => sleep(REFUSED_DELAY).await,
+            }
+        }
+    }
+
     /// Waits until the kernel has sent most bytes, so that what waits is in the queue, which
     /// drops what is too old.
     async fn kernel_has_room(&self) {
@@ -266,10 +327,16 @@ impl RtmpOutput<'_> {
             SessionError::Refused(words) if is_early => UpstreamError::Refused(self.redact(&words)),
             SessionError::Refused(words) => UpstreamError::Lost(self.redact(&words)),
             SessionError::Closed if is_early => UpstreamError::ClosedEarly,
-            SessionError::Closed | SessionError::Timeout => {
-                UpstreamError::Lost("the connection was lost".into())
-            }
+            SessionError::Closed | SessionError::Timeout => self.lost("the connection was lost"),
             SessionError::Invalid => UpstreamError::Lost("it does not speak RTMP".into()),
+        }
+    }
+
+    /// Why the connection was lost: the kernel gives up one that is not answered.
+    fn lost(&self, text: &str) -> UpstreamError {
+        match self.delivery.is_silent() {
+            true => UpstreamError::ConnectTimeout,
+            false => UpstreamError::Lost(text.to_owned()),
         }
     }
 

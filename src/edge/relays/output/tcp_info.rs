@@ -2,6 +2,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
+    time::Duration,
 };
 
 use rustix::net::{
@@ -24,11 +25,23 @@ const MESSAGE_HEADER_BYTES: usize = 16;
 const DIAG_BYTES: usize = 72;
 /// Of `inet_diag_msg`: the bytes that are not acknowledged yet, sent or not.
 const WRITE_QUEUE_AT: usize = 60;
-/// Of `tcp_info`: the acknowledged bytes, since Linux 4.1, and those that the kernel has not
-/// sent yet, since Linux 4.6; the segments that were sent again.
+/// Of `tcp_info`: how often the kernel has sent the oldest segment again without an answer, and how
+/// often it has asked in vain whether the peer receives again; the milliseconds since it last sent
+/// something, and since the last answer.
+const RETRANSMITS_AT: usize = 2;
+const PROBES_AT: usize = 3;
+const LAST_DATA_SENT_AT: usize = 44;
+const LAST_ACK_RECV_AT: usize = 56;
+/// The acknowledged bytes, since Linux 4.1, and those that the kernel has not sent yet, since Linux
+/// 4.6; the segments that were sent again.
 const TOTAL_RETRANS_AT: usize = 100;
 const BYTES_ACKED_AT: usize = 120;
 const NOTSENT_BYTES_AT: usize = 144;
+
+/// The number of questions, and the time since the last one, after which a peer without an answer
+/// counts as silent: one may be on its way.
+const MIN_QUESTIONS: u8 = 2;
+const ANSWER_TIMEOUT_MS: u32 = 500;
 
 /// The state of a TCP connection, from the kernel's `TCP_INFO`.
 ///
@@ -51,6 +64,9 @@ pub(super) struct TcpBytes {
     pub(super) unsent: u64,
     /// The segments that were sent again.
     pub(super) retransmitted_segments: u64,
+    /// For how long the peer has answered nothing, although it was asked repeatedly. A peer that
+    /// receives nothing, but says so, answers.
+    pub(super) unanswered: Duration,
 }
 
 impl TcpInfo {
@@ -136,10 +152,23 @@ fn parse(response: &[u8]) -> Option<TcpBytes> {
                 unsent: unsent.into(),
                 outstanding: outstanding.into(),
                 retransmitted_segments: again.into(),
+                unanswered: unanswered(info)?,
             });
         }
         attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
     }
+}
+
+/// For how long the peer has answered nothing. The kernel asks at growing intervals: a peer that
+/// has answered the last question is not silent, even if that was long ago.
+fn unanswered(info: &[u8]) -> Option<Duration> {
+    let millis = |at| Some(u32::from_ne_bytes(*info.get(at..)?.first_chunk()?));
+    let (since_question, since_answer) = (millis(LAST_DATA_SENT_AT)?, millis(LAST_ACK_RECV_AT)?);
+    let has_sent_again = *info.get(RETRANSMITS_AT)? >= MIN_QUESTIONS;
+    let is_silent = *info.get(PROBES_AT)? >= MIN_QUESTIONS
+        || has_sent_again && (ANSWER_TIMEOUT_MS..since_answer).contains(&since_question);
+    let silence = if is_silent { since_answer } else { 0 };
+    Some(Duration::from_millis(silence.into()))
 }
 
 #[cfg(test)]
@@ -148,10 +177,14 @@ mod tests {
         io::Write,
         net::{TcpListener, TcpStream},
         thread::sleep,
-        time::Duration,
     };
 
+    use socket2::{SockFilter, SockRef};
+
     use super::*;
+
+    /// `BPF_RET` with a constant, the number of bytes to keep.
+    const RETURN: u16 = 6;
 
     #[test]
     fn acknowledged_bytes_grow_with_what_the_peer_has_received() {
@@ -173,6 +206,7 @@ mod tests {
             assert_eq!(info.bytes().unwrap().outstanding, 0);
             // Nothing is lost on the loopback interface.
             assert_eq!(info.bytes().unwrap().retransmitted_segments, 0);
+            assert_eq!(info.bytes().unwrap().unanswered, Duration::ZERO);
         }
     }
 
@@ -191,6 +225,30 @@ mod tests {
         assert!(bytes.outstanding > 0 && bytes.unsent > 0, "{bytes:?}");
         assert!(bytes.unsent <= bytes.outstanding, "{bytes:?}");
         assert!(bytes.acknowledged < written, "{bytes:?} of {written}");
+        // The peer answers each time that it is asked whether it receives again.
+        for _ in 0..20 {
+            sleep(Duration::from_millis(100));
+            assert_eq!(info.bytes().unwrap().unanswered, Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_answers_nothing_is_told_from_one_that_receives_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = listener.local_addr().unwrap();
+        let mut stream = TcpStream::connect(peer).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let info = TcpInfo::of(stream.local_addr().unwrap(), peer).unwrap();
+        let drop_all = [SockFilter::new(RETURN, 0, 0, 0)];
+        SockRef::from(&accepted).attach_filter(&drop_all).unwrap();
+
+        stream.write_all(&[7; 5000]).unwrap();
+        let mut tries = 0;
+        while info.bytes().unwrap().unanswered < Duration::from_secs(1) {
+            tries += 1;
+            assert!(tries < 1000, "{:?}", info.bytes());
+            sleep(Duration::from_millis(50));
+        }
     }
 
     #[test]

@@ -1,16 +1,9 @@
-//! Random and mutated inputs for all parsers of bytes from peers.
-//!
-//! The number of inputs is 20,000; `SLUICE_TEST_FUZZ_INPUTS` sets another one.
+//! Random and mutated inputs for the parsers of chunks, commands and packets.
 
 use bytes::Bytes;
 
 use super::{Message, Response, amf0, chunk_reader::ChunkReader, message::kind};
-use crate::edge::relays::media::Packet;
-
-const DEFAULT_INPUTS: u64 = 20_000;
-
-/// The longest input.
-const MAX_BYTES: u64 = 4096;
+use crate::edge::relays::{fuzzing::fuzz, media::Packet};
 
 const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -37,52 +30,6 @@ const CORPUS: [&[u8]; 8] = [
     // An aggregate of two tags.
     b"\x09\0\0\x02\0\0\0\0\0\0\0\x17\x01\0\0\0\x0d\x08\0\0\x01\0\0\x28\0\0\0\0\xaf\0\0\0\x0c",
 ];
-
-/// A reproducible generator (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: u64) -> usize {
-        usize::try_from(self.next() % limit).unwrap()
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_be_bytes()[3]
-    }
-
-    fn input(&mut self) -> Vec<u8> {
-        if self.below(3) == 0 {
-            let length = self.below(MAX_BYTES);
-            return (0..length).map(|_| self.byte()).collect();
-        }
-        let mut input = CORPUS[self.below(CORPUS.len() as u64)].to_vec();
-        for _ in 0..self.below(8) {
-            self.mutate(&mut input);
-        }
-        input
-    }
-
-    fn mutate(&mut self, input: &mut Vec<u8>) {
-        let at = self.below(input.len() as u64 + 1);
-        match self.below(5) {
-            0 => input.truncate(at),
-            1 => input.insert(at, self.byte()),
-            2 if at < input.len() => input[at] = self.byte(),
-            3 if at < input.len() => input[at] ^= 1 << self.below(8),
-            _ => {
-                let other = CORPUS[self.below(CORPUS.len() as u64)];
-                input.extend_from_slice(&other[self.below(other.len() as u64)..]);
-            }
-        }
-    }
-}
 
 fn parse(input: &[u8], split: usize) {
     let mut reader = ChunkReader::new(MAX_MESSAGE);
@@ -138,15 +85,8 @@ fn interpret(message: &Message) {
 
 #[test]
 fn no_input_makes_a_parser_panic_or_hold_more_than_its_limit() {
-    let inputs = std::env::var("SLUICE_TEST_FUZZ_INPUTS");
-    let inputs = inputs.map_or(DEFAULT_INPUTS, |inputs| inputs.parse().unwrap());
     for input in CORPUS {
         parse(input, 1);
     }
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..inputs {
-        let input = random.input();
-        let split = 1 + random.below(600);
-        parse(&input, split);
-    }
+    fuzz(&CORPUS, |input, random| parse(input, 1 + random.below(600)));
 }

@@ -9,7 +9,7 @@ use super::{
     proxy::{Behavior, Proxy},
     rig::{Nginx, Worker, eventually, publish},
 };
-use crate::proto::v1::RelayState;
+use crate::proto::v1::{Relay, RelayAssignment, RelayState};
 
 #[tokio::test]
 async fn an_output_connects_and_publishes_before_there_is_media() {
@@ -70,12 +70,85 @@ async fn a_proven_connection_that_is_reset_is_replaced_and_the_bytes_are_added()
     let before = relay.now().bytes;
     proxy.reset_all();
     relay.has_sent(before + 10_000).await;
-    let publishes = || {
-        let heard = hooks.heard();
-        let begun = heard.iter().filter(|asked| asked.contains("call=publish&"));
-        begun.count()
-    };
-    assert_eq!(publishes(), 2);
+    assert_eq!(publishes(&hooks), 2);
     relay.reaches(RelayState::Broadcasting).await;
+    relay.end().await;
+}
+
+fn publishes(hooks: &Hooks) -> usize {
+    let heard = hooks.heard();
+    let begun = heard.iter().filter(|asked| asked.contains("call=publish&"));
+    begun.count()
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_is_replaced_when_the_destination_answers_again() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let proxy = Proxy::start(nginx.port, Behavior::PassesOn).await;
+    let _publisher = publish(&nginx.source());
+    let worker = Worker::new();
+    let relay = worker.relay(&nginx.source(), &proxy.url());
+    relay.has_sent(10_000).await;
+
+    for cut in 1..=2 {
+        proxy.cut();
+        let stalled = relay.reaches(RelayState::Stalled).await;
+        // The kernel would now wait for seconds before it sends again.
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(relay.now().state, RelayState::Stalled);
+        assert_eq!(relay.now().bytes, stalled.bytes);
+
+        proxy.restore();
+        relay.reaches(RelayState::Broadcasting).await;
+        relay.has_sent(stalled.bytes + 10_000).await;
+        assert_eq!(publishes(&hooks), 1 + cut, "once for each connection");
+    }
+    relay.end().await;
+}
+
+#[tokio::test]
+async fn a_destination_that_answers_nothing_for_too_long_is_given_up_as_such() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let proxy = Proxy::start(nginx.port, Behavior::PassesOn).await;
+    let _publisher = publish(&nginx.source());
+    let worker = Worker::impatient(Duration::from_secs(10));
+    let relay = worker.relay(&nginx.source(), &proxy.url());
+    relay.has_sent(10_000).await;
+
+    proxy.cut();
+    let failure = relay.failure().await;
+    assert_eq!(failure.code, "CONNECT_TIMEOUT", "{}", failure.message);
+    assert_eq!(relay.now().state, RelayState::Retrying);
+}
+
+#[tokio::test]
+async fn a_retried_relay_reaches_its_destination_when_that_is_back() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let proxy = Proxy::start(nginx.port, Behavior::PassesOn).await;
+    let _publisher = publish(&nginx.source());
+    let worker = Worker::new();
+    proxy.cut();
+    // As the control plane assigns it after a failure.
+    let relay = worker.assign(RelayAssignment {
+        relay: Some(Relay {
+            last_progress_time: Some(prost_types::Timestamp::default()),
+            ..Default::default()
+        }),
+        input_url: nginx.source(),
+        output_server_url: proxy.url(),
+        output_stream_key: "k3y".to_owned(),
+        ..Default::default()
+    });
+    // The kernel would now wait for four seconds before it asks again.
+    sleep(Duration::from_millis(3_200)).await;
+    assert_eq!(relay.now().state, RelayState::Starting);
+
+    proxy.restore();
+    relay.has_sent(10_000).await;
+    relay.reaches(RelayState::Broadcasting).await;
+    assert_eq!(publishes(&hooks), 1);
     relay.end().await;
 }

@@ -4,8 +4,9 @@ use rstest::rstest;
 
 use super::{
     hooks::Hooks,
-    recordings::{Original, assert_same, has_ended, packets},
-    rig::{Nginx, Worker, eventually},
+    proxy::{Behavior, Proxy},
+    recordings::{Original, assert_same, has_ended, of_track, packets},
+    rig::{Nginx, Running, Worker, eventually},
     rtmps::Terminator,
     srt::{Recorder, assignment},
 };
@@ -72,6 +73,116 @@ async fn a_delayed_destination_receives_every_packet_later() {
     .await;
     relay.end().await;
     assert_same(&packets(&nginx.recordings()[0]).await, &sent);
+}
+
+/// A relay to a destination with a delay that is longer than the stream.
+fn delayed(worker: &Worker, nginx: &Nginx, delay: Duration) -> Running {
+    worker.assign(RelayAssignment {
+        input_url: nginx.source(),
+        output_server_url: format!("rtmp://127.0.0.1:{}/live", nginx.port),
+        output_stream_key: "k3y".to_owned(),
+        output_delay: Some(delay.try_into().unwrap()),
+        ..Default::default()
+    })
+}
+
+#[tokio::test]
+async fn what_a_delay_holds_back_at_the_end_of_the_stream_arrives_before_the_relay_ends() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let original = Original::encode(SECONDS, &[]).await;
+    let worker = Worker::new();
+    let relay = delayed(&worker, &nginx, Duration::from_secs(12));
+    eventually("it publishes", async || !hooks.heard().is_empty()).await;
+    original.publish(&nginx.source()).await;
+
+    relay.drains();
+    let ended = relay.reaches(RelayState::Idle).await;
+    assert_eq!(ended.failure, None);
+    let sent = packets(&original.file).await;
+    let arrived = packets(&nginx.recordings()[0]).await;
+    assert!(has_ended(&arrived, &sent));
+    assert_same(&arrived, &sent);
+    let heard = hooks.heard();
+    let is_told = heard
+        .iter()
+        .any(|asked| asked.contains("call=publish_done"));
+    assert!(is_told, "the stream is ended at the destination: {heard:?}");
+}
+
+#[tokio::test]
+async fn what_a_delay_holds_back_for_srt_at_the_end_of_the_stream_arrives_before_the_relay_ends() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let original = Original::encode(SECONDS, &[]).await;
+    let recorder = Recorder::start("").await;
+    let worker = Worker::new();
+    let delay = Duration::from_secs(12);
+    let relay = worker.assign(RelayAssignment {
+        output_delay: Some(delay.try_into().unwrap()),
+        // What a listener holds back for its latency is lost when the caller closes.
+        output_server_url: format!("srt://127.0.0.1:{}?latency=200000", recorder.port),
+        ..assignment(&nginx.source(), recorder.port, "")
+    });
+    original.publish(&nginx.source()).await;
+    relay.drains();
+    let ended = relay.reaches(RelayState::Idle).await;
+    assert_eq!(ended.failure, None);
+
+    let sent = of_track(&packets(&original.as_mpegts().await).await, "0");
+    let (file, _folder) = recorder.finished().await;
+    let (_, last) = of_track(&packets(&file).await, "0").pop().unwrap();
+    let at = sent
+        .iter()
+        .rposition(|(_, digest)| *digest == last)
+        .unwrap();
+    let missing = sent.len() - 1 - at;
+    assert!(
+        missing < 25,
+        "{missing} of {} pictures are missing",
+        sent.len()
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_while_the_relay_drains_is_replaced() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let proxy = Proxy::start(nginx.port, Behavior::PassesOn).await;
+    // A connection has proved itself after 10 seconds.
+    let original = Original::encode("16", &[]).await;
+    let worker = Worker::new();
+    let relay = worker.assign(RelayAssignment {
+        output_server_url: proxy.url(),
+        input_url: nginx.source(),
+        output_stream_key: "k3y".to_owned(),
+        output_delay: Some(Duration::from_secs(6).try_into().unwrap()),
+        ..Default::default()
+    });
+    original.publish(&nginx.source()).await;
+    relay.drains();
+    proxy.reset_all();
+    let ended = relay.reaches(RelayState::Idle).await;
+    assert_eq!(ended.failure, None);
+    let sent = packets(&original.file).await;
+    let last = nginx.recordings().pop().unwrap();
+    assert!(has_ended(&packets(&last).await, &sent));
+    assert_eq!(nginx.recordings().len(), 2);
+}
+
+#[tokio::test]
+async fn a_relay_that_is_stopped_while_it_drains_sends_nothing_more() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let original = Original::encode(SECONDS, &[]).await;
+    let worker = Worker::new();
+    let relay = delayed(&worker, &nginx, Duration::from_secs(60));
+    eventually("it publishes", async || !hooks.heard().is_empty()).await;
+    original.publish(&nginx.source()).await;
+    relay.drains();
+    assert_eq!(relay.now().state, RelayState::Starting);
+    relay.end().await;
+    assert_eq!(relay.now().bytes, 0);
 }
 
 #[tokio::test]

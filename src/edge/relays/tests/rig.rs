@@ -349,6 +349,11 @@ impl Running {
         self.input.send_modify(|input| input.holds = holds);
     }
 
+    /// Its stream has ended: it ends when it holds nothing back any more.
+    pub(super) fn drains(&self) {
+        self.input.send_modify(|input| input.has_ended = true);
+    }
+
     /// Waits until it is in a state.
     pub(super) async fn reaches(&self, state: RelayState) -> RelayStatus {
         let mut status = self.status.clone();

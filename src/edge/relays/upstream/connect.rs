@@ -1,4 +1,10 @@
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -29,15 +35,27 @@ pub(crate) struct Connection {
     /// The addresses of its TCP connection, from which the kernel tells its state.
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
+    pub(crate) socket: Socket,
 }
 
-/// Connects to a server, and performs the handshakes of TLS and RTMP.
-pub(crate) async fn connect(
+/// The socket of a connection, which is open as long as this or the transport.
+pub(crate) struct Socket(OwnedFd);
+
+impl Socket {
+    /// Makes the close a reset: nothing that waits is sent, and the server ends its side at once.
+    pub(crate) fn reset_on_close(&self) {
+        // An error means that there is no connection any more.
+        let _ = rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO));
+    }
+}
+
+/// Performs the handshakes of TLS and RTMP on a connection.
+pub(crate) async fn establish(
+    tcp: TcpStream,
     address: &RtmpAddress,
-    addresses: &Addresses,
     certificates: &Certificates,
 ) -> Result<Connection, UpstreamError> {
-    let tcp = connect_tcp(addresses).await?;
+    let socket = Socket(tcp.as_fd().try_clone_to_owned().map_err(lost)?);
     let (local, peer) = (
         tcp.local_addr().map_err(lost)?,
         tcp.peer_addr().map_err(lost)?,
@@ -51,6 +69,7 @@ pub(crate) async fn connect(
         transport,
         local,
         peer,
+        socket,
     })
 }
 
@@ -60,7 +79,17 @@ fn lost(_: io::Error) -> UpstreamError {
 
 /// Connects to a server over TCP.
 pub(crate) async fn connect_tcp(addresses: &Addresses) -> Result<TcpStream, UpstreamError> {
-    let tcp = addresses.connect().await?;
+    prepare(addresses.connect().await?)
+}
+
+/// The same for a server that is expected back: it is reached soon after it answers again.
+pub(crate) async fn connect_tcp_when_back(
+    addresses: &Addresses,
+) -> Result<TcpStream, UpstreamError> {
+    prepare(addresses.connect_when_back().await?)
+}
+
+fn prepare(tcp: TcpStream) -> Result<TcpStream, UpstreamError> {
     tcp.set_nodelay(true).map_err(lost)?;
     rustix::net::sockopt::set_tcp_user_timeout(&tcp, TCP_USER_TIMEOUT_MS)
         .map_err(|error| lost(error.into()))?;

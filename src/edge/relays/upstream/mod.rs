@@ -17,7 +17,9 @@ mod srt_probe;
 
 pub(super) use address::{Address, Output, RtmpAddress, SrtAddress};
 pub(super) use certificates::Certificates;
-pub(super) use connect::{Transport, connect, connect_tcp, secure, shake_hands};
+pub(super) use connect::{
+    Socket, Transport, connect_tcp, connect_tcp_when_back, establish, secure, shake_hands,
+};
 pub(super) use error::{Side, UpstreamError};
 pub(super) use redaction::Secrets;
 pub(super) use srt_probe::probe_srt;

@@ -1,6 +1,7 @@
 //! Real media: a control plane, an edge, nginx-rtmp, publishers and destinations.
 
 mod cut_connections;
+mod drains;
 mod fixture;
 mod holds;
 mod media_health;

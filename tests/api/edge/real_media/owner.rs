@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sluice::proto::v1 as pb;
+use sluice::proto::v1::{self as pb, watch_project_response::Event};
 use tonic::transport::Channel;
 
 use crate::harness::Client;
@@ -69,6 +69,17 @@ impl Owner {
         answer.unwrap().into_inner().destination.unwrap()
     }
 
+    /// Delays what a destination gets.
+    pub async fn set_delay(&self, destination: &pb::Destination, delay: Duration) {
+        let request = pb::UpdateDestinationRequest {
+            destination_id: destination.id.clone(),
+            delay: Some(delay.try_into().unwrap()),
+            ..Default::default()
+        };
+        let mut projects = self.client.project.clone();
+        projects.update_destination(request).await.unwrap();
+    }
+
     /// Changes the project.
     pub async fn update_project(&self, request: pb::UpdateProjectRequest) {
         let mut projects = self.client.project.clone();
@@ -100,6 +111,26 @@ impl Owner {
         let relays = answer.unwrap().into_inner().relays;
         let mut relays = relays.into_iter();
         relays.find(|relay| relay.destination_id == destination.id)
+    }
+
+    /// The states of the relays to a destination up to now, oldest first.
+    pub async fn relay_states(&self, destination: &pb::Destination) -> Vec<pb::RelayState> {
+        let request = pb::WatchProjectRequest {
+            project_id: self.project.id.clone(),
+            after_revision: self.project.revision,
+        };
+        let answer = self.client.stream.clone().watch_project(request).await;
+        let mut changes = answer.unwrap().into_inner();
+        let mut states = Vec::new();
+        loop {
+            match changes.message().await.unwrap().unwrap().event {
+                Some(Event::Synced(_)) => return states,
+                Some(Event::RelayChanged(relay)) if relay.destination_id == destination.id => {
+                    states.push(relay.state());
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Stops the newest stream with a hold.
