@@ -16,7 +16,11 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of projects that are read at once.
 const PAGE_SIZE: i64 = 100;
 
-/// Ends the streams of suspended accounts; never returns.
+/// How long after a suspension relays that drain are searched for: longer than they drain.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(5 * 60);
+
+/// Ends the streams of suspended accounts, and stops what is still sent of earlier ones; never
+/// returns.
 ///
 /// A suspension itself ends no stream, so there is one place that does: also for a publisher that
 /// began while the account was being suspended.
@@ -38,7 +42,8 @@ pub async fn end_suspended_streams(publishing: Publishing) {
 async fn end_all(publishing: &Publishing, retries: &mut Retries<ProjectId>) -> Result<bool> {
     let (mut above, mut is_success) = (ProjectId::from(Uuid::nil()), true);
     loop {
-        let page = publishing.list_suspended(above, PAGE_SIZE).await?;
+        let since = now() - MAX_DRAIN_TIME;
+        let page = publishing.list_suspended(above, since, PAGE_SIZE).await?;
         let Some(last) = page.last() else {
             return Ok(is_success);
         };

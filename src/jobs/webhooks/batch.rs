@@ -89,9 +89,7 @@ impl Batch {
                 items.push(Item::Gap(EventGap { first, last }));
             }
         };
-        if self.events.is_empty() {
-            gap(next, self.head, &mut items);
-        }
+        let last = self.events.last().map_or(self.head, |(last, _)| *last);
         for (revision, event) in std::mem::take(&mut self.events) {
             if let Some(event) = event {
                 gap(next, revision - 1, &mut items);
@@ -99,6 +97,7 @@ impl Batch {
                 next = revision + 1;
             }
         }
+        gap(next, last, &mut items);
         items
     }
 }
@@ -332,6 +331,8 @@ mod tests {
                 vec![(4, 4), (-5, -5), (6, 6)],
             ),
             (3, 5, vec![(4, false), (5, true)], vec![(-4, -4), (5, 5)]),
+            (3, 5, vec![(4, true), (5, false)], vec![(4, 4), (-5, -5)]),
+            (3, 9, vec![(4, false)], vec![(-4, -4)]),
         ] {
             assert_eq!(items(&mut batch(revision, head, &events)), expected);
         }

@@ -19,7 +19,7 @@ use crate::{
         audit_log,
         idempotency::{change_once, create_once},
         sql::{fetch_all_in, owned_by},
-        streams::rows::end_active,
+        streams::rows::end_all,
     },
 };
 
@@ -298,7 +298,7 @@ impl Projects {
                 let mut updated = load(&mut tx, id).await?;
                 record(&mut tx, &updated, now).await?;
                 if update.disabled == Some(true)
-                    && end_active(&mut tx, id, EndReason::ProjectDisabled, now).await?
+                    && end_all(&mut tx, id, EndReason::ProjectDisabled, now).await?
                 {
                     updated = load(&mut tx, id).await?;
                 }

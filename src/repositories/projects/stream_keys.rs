@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     repositories::{
         Created, IdempotencyKey, accounts::session_rows::require_active, audit_log,
-        idempotency::create_once, sql::owned_by, streams::rows::end_active,
+        idempotency::create_once, sql::owned_by, streams::rows::end_all,
     },
 };
 
@@ -92,7 +92,7 @@ impl StreamKeys {
                 record(&mut tx, &rotated, now).await?;
                 match expiry {
                     Some(expiry) => limit_active(&mut tx, id, expiry).await?,
-                    None if end_active(&mut tx, id, EndReason::KeyRotated, now).await? => {
+                    None if end_all(&mut tx, id, EndReason::KeyRotated, now).await? => {
                         rotated = load(&mut tx, id).await?;
                     }
                     None => {}

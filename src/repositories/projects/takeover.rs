@@ -8,7 +8,7 @@ use crate::{
     database::Transaction,
     domain::{Destination, EndReason, ProjectId, SealedStreamKey, Time, UserId},
     error::Result,
-    repositories::{streams::rows::end_active, webhooks::disable_taken_over},
+    repositories::{streams::rows::end_all, webhooks::disable_taken_over},
 };
 
 /// Makes the new, sealed stream key of a project.
@@ -37,7 +37,7 @@ pub(crate) async fn take_over_projects(
     )?;
     for id in &projects {
         replace_stream_key(tx, *id, &new_stream_key(*id), now).await?;
-        end_active(tx, *id, EndReason::KeyRotated, now).await?;
+        end_all(tx, *id, EndReason::KeyRotated, now).await?;
         disable_destinations(tx, *id, now).await?;
     }
     disable_taken_over(tx, owner, now).await?;

@@ -6,8 +6,8 @@ use super::rows::{insert, load, load_all, record, store};
 use crate::{
     database::{Check, QueueStatements, Transaction},
     domain::{
-        DestinationId, EndReason, OutagePolicy, Relay, RelayState, Stream, StreamDelay, StreamId,
-        StreamState, Time,
+        DestinationId, EndReason, OutagePolicy, ProjectId, Relay, RelayState, Stream, StreamDelay,
+        StreamId, StreamState, Time,
     },
     error::Result,
 };
@@ -133,6 +133,23 @@ async fn drain_all(tx: &mut Transaction, stream: &Stream, now: Time) -> Result<(
 pub(crate) async fn stop_draining(tx: &mut Transaction, id: StreamId, now: Time) -> Result<()> {
     let stop = |relay: &mut Relay, now| relay.state == RelayState::Draining && relay.stop(now);
     change_all(tx, id, stop, now).await
+}
+
+/// Stops all relays of a locked project that drain; returns whether there was one.
+pub(crate) async fn stop_all_draining(
+    tx: &mut Transaction,
+    project_id: ProjectId,
+    now: Time,
+) -> Result<bool> {
+    let streams: Vec<StreamId> = fetch_scalars!(
+        tx,
+        "select distinct stream_id from relays where project_id = $1 and state = 'draining'",
+        [project_id]
+    )?;
+    for id in &streams {
+        stop_draining(tx, *id, now).await?;
+    }
+    Ok(!streams.is_empty())
 }
 
 /// Whether a relay of a stream drains.

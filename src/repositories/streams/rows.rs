@@ -92,6 +92,18 @@ pub(crate) async fn end_active(
     Ok(true)
 }
 
+/// Ends the active stream of a locked project, and stops its relays that still send the rest of an
+/// earlier one; returns whether there was one of these.
+pub(crate) async fn end_all(
+    tx: &mut Transaction,
+    project_id: ProjectId,
+    reason: EndReason,
+    now: Time,
+) -> Result<bool> {
+    let drained = stream_changes::stop_all_draining(tx, project_id, now).await?;
+    Ok(end_active(tx, project_id, reason, now).await? || drained)
+}
+
 /// Ends a stream of a locked project, with this revision.
 pub(super) async fn end(
     tx: &mut Transaction,

@@ -1,6 +1,6 @@
 //! The end of streams of suspended accounts.
 
-use super::rows::end_active;
+use super::rows::end_all;
 use crate::{
     domain::{EndReason, ProjectId, Time},
     error::Result,
@@ -9,8 +9,13 @@ use crate::{
 
 impl Publishing {
     /// At most `limit` projects after `above`, in their order, of suspended accounts that have a
-    /// stream which has not ended.
-    pub async fn list_suspended(&self, above: ProjectId, limit: i64) -> Result<Vec<ProjectId>> {
+    /// stream which has not ended, or, of accounts suspended after `since`, a relay that drains.
+    pub async fn list_suspended(
+        &self,
+        above: ProjectId,
+        since: Time,
+        limit: i64,
+    ) -> Result<Vec<ProjectId>> {
         // Every second: `cross join` keeps SQLite from reading all live streams.
         fetch_scalars!(
             self.database.reader(),
@@ -20,13 +25,21 @@ impl Publishing {
              cross join streams s
              where u.suspend_time is not null and p.owner_id = u.id and s.project_id = p.id
                and s.end_time is null and p.id > $1
-             order by p.id
-             limit $2",
-            [above, limit]
+             union
+             select p.id
+             from users u
+             cross join projects p
+             cross join relays r
+             where u.suspend_time > $2 and p.owner_id = u.id and r.project_id = p.id
+               and r.state = 'draining' and p.id > $1
+             order by id
+             limit $3",
+            [above, since, limit]
         )
     }
 
-    /// Ends the stream of a project whose owner is suspended; `false` if there is none.
+    /// Ends the stream of a project whose owner is suspended, and stops its relays that drain;
+    /// `false` if there is none of these.
     pub async fn end_suspended(&self, id: ProjectId, now: Time) -> Result<bool> {
         self.database
             .transaction(|mut tx| async move {
@@ -44,9 +57,9 @@ impl Publishing {
                 if locked == 0 {
                     return tx.rollback(false).await;
                 }
-                // The end of the stream takes the revision.
+                // The changes of the stream and its relays take the revision.
                 return_revision(&mut tx, id).await?;
-                if !end_active(&mut tx, id, EndReason::AccountSuspended, now).await? {
+                if !end_all(&mut tx, id, EndReason::AccountSuspended, now).await? {
                     return tx.rollback(false).await;
                 }
                 self.database.commit_change(tx, id).await?;

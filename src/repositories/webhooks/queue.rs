@@ -42,37 +42,67 @@ pub struct DueEvents {
     pub is_failing: bool,
 }
 
-/// Selects [`DueEvents`] at `$1`, at most `$2`; of failing webhooks if `$3`.
+/// Selects [`DueEvents`] at `$1`, at most `$2`; of failing webhooks if `$3`. The pairs of webhooks
+/// and projects come first: `cross join` keeps SQLite from reading all projects or users.
 macro_rules! select_due {
-    ($changed:literal, $busy:literal) => {
+    ($pairs:expr, $busy:literal) => {
         concat!(
             "select w.id as webhook_id, p.id as project_id, p.revision as head,
                     w.failing_since is not null as is_failing
-             from (
-                 select id as webhook_id, project_id
-                 from webhooks
-                 where enabled and project_id is not null
-                 union all
-                 select w.id, p.id
-                 from webhooks w
-                 join projects p on p.owner_id = w.owner_id
-                 where w.enabled and w.project_id is null) pair
-             join webhooks w on w.id = pair.webhook_id
-             join projects p on p.id = pair.project_id
-             join users u
-               on u.id = w.owner_id and u.delete_time is null and u.suspend_time is null
+             from (",
+            $pairs,
+            ") pair
+             cross join webhooks w
+             cross join projects p
+             cross join users u
              left join webhook_cursors c
                on c.webhook_id = pair.webhook_id and c.project_id = pair.project_id
-             where (c.revision is null
+             where w.id = pair.webhook_id and p.id = pair.project_id and u.id = w.owner_id
+               and u.delete_time is null and u.suspend_time is null
+               and (c.revision is null
                     or (c.revision < p.revision and c.next_attempt_time <= $1
                         and (c.lease_expire_time is null or c.lease_expire_time <= $1)))
                and (w.failing_since is null or $3)
                and ",
-            $changed,
-            " and ",
             $busy,
             " order by coalesce(c.next_attempt_time, p.create_time), p.id
              limit $2"
+        )
+    };
+}
+
+/// All pairs; `$4` is null.
+macro_rules! all_pairs {
+    ($unchanged:literal) => {
+        concat!(
+            "select id as webhook_id, project_id
+             from webhooks
+             where enabled and project_id is not null and ",
+            $unchanged,
+            " union all
+             select h.id, q.id
+             from webhooks h
+             cross join projects q
+             where q.owner_id = h.owner_id and h.enabled and h.project_id is null"
+        )
+    };
+}
+
+/// The pairs of projects that have changed.
+macro_rules! changed_pairs {
+    ($changed:literal) => {
+        concat!(
+            "select h.id as webhook_id, q.id as project_id
+             from projects q
+             cross join webhooks h
+             where h.project_id = q.id and h.enabled and ",
+            $changed,
+            " union all
+             select h.id, q.id
+             from projects q
+             cross join webhooks h
+             where h.owner_id = q.owner_id and h.enabled and h.project_id is null and ",
+            $changed
         )
     };
 }
@@ -138,8 +168,10 @@ impl WebhookQueue {
                 let ids = |ids: &[ProjectId]| ids.iter().map(|id| id.uuid()).collect::<Vec<_>>();
                 let busy: Vec<Uuid> = busy.iter().map(|id| id.uuid()).collect();
                 let sql = match changed {
-                    None => select_due!("$4::uuid[] is null", "w.id <> all($5)"),
-                    Some(_) => select_due!("p.id = any($4::uuid[])", "w.id <> all($5)"),
+                    None => select_due!(all_pairs!("$4::uuid[] is null"), "w.id <> all($5)"),
+                    Some(_) => {
+                        select_due!(changed_pairs!("q.id = any($4::uuid[])"), "w.id <> all($5)")
+                    }
                 };
                 sqlx::query_as(sql)
                     .bind(now)
@@ -153,11 +185,11 @@ impl WebhookQueue {
             Engine::Sqlite(pool) => {
                 let sql = match changed {
                     None => select_due!(
-                        "$4 is null",
+                        all_pairs!("$4 is null"),
                         "w.id not in (select unhex(value) from json_each($5))"
                     ),
                     Some(_) => select_due!(
-                        "p.id in (select unhex(value) from json_each($4))",
+                        changed_pairs!("q.id in (select unhex(value) from json_each($4))"),
                         "w.id not in (select unhex(value) from json_each($5))"
                     ),
                 };

@@ -335,7 +335,7 @@ async fn a_killed_rotation_is_continued_even_by_two_processes_at_once(
     assert_eq!(new_key_id(&second), new_key_id(&third));
     assert_eq!(
         count_sealed(&server.database, new_key_id(&second)).await,
-        (905, 0)
+        (907, 0)
     );
     let stored_keys = "select count(*) from keys where secret_sealed is not null";
     assert_eq!(server.database.number(stored_keys).await, 1);
@@ -374,7 +374,7 @@ async fn a_value_that_cannot_be_opened_is_reported_and_all_others_are_resealed(
     assert!(output.stderr.contains(&broken.project.id), "{output:?}");
     assert_eq!(
         count_sealed(&server.database, new_key_id(&output)).await,
-        (9, 1)
+        (13, 1)
     );
     secrets.assert_readable(&server).await;
 }

@@ -177,7 +177,7 @@ async fn a_stream_that_somebody_ends_does_not_drain(
 #[tokio::test]
 async fn the_owner_can_stop_a_relay_that_drains(
     #[values(Sqlite, Postgres)] engine: Engine,
-    #[values("stream", "relay", "destination", "address", "delay")] what: &str,
+    #[values("stream", "relay", "destination", "address", "delay", "project", "key")] what: &str,
 ) {
     let show = Show::draining(engine).await;
     let (fixture, destination) = (&show.fixture, &show.destination);
@@ -194,8 +194,29 @@ async fn the_owner_can_stop_a_relay_that_drains(
         "destination" => fixture.delete_destination(destination).await,
         "address" => {
             let url = Some("rtmp://other.example.com/app".to_owned());
-            let change = pb::UpdateDestinationRequest { url, ..change };
+            let change = pb::UpdateDestinationRequest {
+                url,
+                stream_key: Some("another-key".to_owned()),
+                ..change
+            };
             fixture.update_destination(change).await;
+        }
+        "project" => {
+            let change = pb::UpdateProjectRequest {
+                project_id: fixture.project.id.clone(),
+                disabled: Some(true),
+                ..Default::default()
+            };
+            let mut projects = fixture.owner.client.project.clone();
+            projects.update_project(change).await.unwrap();
+        }
+        "key" => {
+            let change = pb::RotateStreamKeyRequest {
+                project_id: fixture.project.id.clone(),
+                ..Default::default()
+            };
+            let mut projects = fixture.owner.client.project.clone();
+            projects.rotate_stream_key(change).await.unwrap();
         }
         _ => {
             let delay = Some(prost_types::Duration::default());
@@ -204,6 +225,20 @@ async fn the_owner_can_stop_a_relay_that_drains(
         }
     }
     show.assert_stops_at_once().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_suspension_of_an_account_stops_its_relays_that_drain(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let mut show = Show::draining(engine).await;
+    let database = &show.fixture.server.database;
+    database
+        .execute("update users set suspend_time = (select max(create_time) from streams)")
+        .await;
+    let revoked = show.worker.next_revocations().await;
+    assert_eq!(revoked, [&*show.assignment.lease_id]);
 }
 
 #[rstest]

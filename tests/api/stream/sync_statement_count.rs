@@ -87,10 +87,25 @@ async fn statements_of(
             let statements = of_call
                 .iter()
                 .filter(|line| line["target"] == "sqlx::query");
-            statements.map(|line| line["summary"].to_string()).collect()
+            statements.map(|line| first_words(line)).collect()
         })
     })
     .await
+}
+
+/// What a statement does, and to which table. On SQLite, a savepoint is made together with a
+/// statement while others write too.
+fn first_words(line: &Value) -> String {
+    let text = |name: &str| line[name].as_str().unwrap_or_default();
+    // The summary has all of a short statement.
+    let statement = match text("db.statement").trim() {
+        "" => text("summary"),
+        statement => statement,
+    };
+    let statement = statement.rsplit(';').next().unwrap();
+    let words: Vec<_> = statement.split_whitespace().take(3).collect();
+    assert_eq!(words.len(), 3, "{line}");
+    words.join(" ")
 }
 
 #[rstest]

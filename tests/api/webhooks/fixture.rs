@@ -123,7 +123,7 @@ pub async fn plant_delivery(
     state: &str,
 ) -> String {
     let id = WebhookDeliveryId::generate().to_string();
-    let now = chrono::Utc::now().to_rfc3339();
+    let now = sluice::domain::now().to_rfc3339();
     let [id_value, webhook, project] =
         [&*id, webhook_id, project_id].map(|id| match database.url.starts_with("sqlite:") {
             true => format!("unhex('{}')", id.replace('-', "")),
