@@ -32,7 +32,7 @@ impl Publishing {
              cross join relays r
              where u.suspend_time > $2 and p.owner_id = u.id and r.project_id = p.id
                and r.state = 'draining' and p.id > $1
-             order by id
+             order by 1
              limit $3",
             [above, since, limit]
         )
