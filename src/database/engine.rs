@@ -33,7 +33,7 @@ macro_rules! execute {
 
 /// Runs a statement of a transaction whose answer matters only to its check:
 /// `queue!(tx, "insert …", [id], Check::default())?`. It fails here, at the next statement, or at
-/// the commit. A rollback drops it. The transaction is any [`QueueStatements`].
+/// the commit. A rollback drops it. The transaction is any `QueueStatements`.
 macro_rules! queue {
     ($transaction:expr, $sql:expr, [$($argument:expr),* $(,)?], $check:expr $(,)?) => {
         on_engine!($transaction.queue(), queue => queue

@@ -87,7 +87,7 @@ async fn statements_of(
             let statements = of_call
                 .iter()
                 .filter(|line| line["target"] == "sqlx::query");
-            statements.map(|line| first_words(line)).collect()
+            statements.map(first_words).collect()
         })
     })
     .await

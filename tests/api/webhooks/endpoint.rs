@@ -160,8 +160,8 @@ impl Endpoint {
     /// Waits for a message of this type; returns the first.
     pub async fn wait_for_type(&self, event_type: &str) -> Received {
         eventually("the endpoint receives a message of a type", async || {
-            let received = self.received().into_iter();
-            received.filter(|one| one.event_type() == event_type).next()
+            let mut received = self.received().into_iter();
+            received.find(|one| one.event_type() == event_type)
         })
         .await
     }

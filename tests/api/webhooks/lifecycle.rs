@@ -174,7 +174,6 @@ async fn the_deletion_of_an_account_removes_its_webhooks(
 
     let request = pb::DeleteMeRequest {
         password: user.password.to_owned(),
-        ..Default::default()
     };
     user.client.auth.clone().delete_me(request).await.unwrap();
 

@@ -48,8 +48,8 @@ async fn a_private_address_is_never_connected_to(
     let (_server, user, webhook) = restarted_without_private_hosts(engine, &url).await;
 
     let delivery = eventually("attempts fail", async || {
-        let found = deliveries(&user, &webhook).await.into_iter();
-        found.filter(|one| one.attempts > 2).next()
+        let mut found = deliveries(&user, &webhook).await.into_iter();
+        found.find(|one| one.attempts > 2)
     })
     .await;
     assert!(
