@@ -103,4 +103,4 @@ pub use stream::{
 };
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
-pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};
+pub use user::{EmailChange, Identity, Profile, Session, SessionTimeouts, Tenant, User};

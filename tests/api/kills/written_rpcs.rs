@@ -39,7 +39,10 @@ pub const WRITTEN_RPCS: [&str; 31] = [
 
 /// The RPCs that need a received message, an authenticator or an OpenID Connect issuer. Their transactions are like
 /// those of SignUp, SignIn, ChangePassword and UpdateMe.
-const NOT_WRITTEN: [&str; 10] = [
+const NOT_WRITTEN: [&str; 13] = [
+    "CancelEmailChange",
+    "ConfirmEmailChange",
+    "RequestEmailChange",
     "Reauthenticate",
     "ConfirmSecondFactor",
     "CreateSecondFactor",
