@@ -16,7 +16,7 @@ pub enum RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 77] = {
+pub const METHODS: [(&str, RequiredAccess); 80] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -59,6 +59,9 @@ pub const METHODS: [(&str, RequiredAccess); 77] = {
         ("/sluice.v1.AuthService/ExchangeApiKey", Public),
         ("/sluice.v1.AuthService/GetJwks", Public),
         ("/sluice.v1.AuthService/ListAuditEvents", Session),
+        ("/sluice.v1.AuthService/RequestEmailChange", Session),
+        ("/sluice.v1.AuthService/ConfirmEmailChange", Session),
+        ("/sluice.v1.AuthService/CancelEmailChange", Public),
         ("/sluice.v1.AuthService/Reauthenticate", Session),
         ("/sluice.v1.AuthService/CreateSecondFactor", Session),
         ("/sluice.v1.AuthService/ConfirmSecondFactor", Session),

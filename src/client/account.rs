@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{
+    email,
     error::{ClientError, ExitClass},
     options::ClientOptions,
     output::{Table, print_line},
@@ -150,7 +151,11 @@ pub(super) async fn whoami(options: &ClientOptions) -> Result<(), ClientError> {
     });
     let answer = answer.await?;
     session.output().print(&answer, |answer| {
-        user_record(&session, &answer.user.clone().unwrap_or_default())
+        let record = user_record(&session, &answer.user.clone().unwrap_or_default());
+        match &answer.email_change {
+            Some(change) => record.with(email::fields(change)),
+            None => record,
+        }
     })
 }
 
@@ -202,7 +207,10 @@ fn store(
 }
 
 fn greet(session: &Session, user: pb::User) -> Result<(), ClientError> {
-    let answer = pb::GetMeResponse { user: Some(user) };
+    let answer = pb::GetMeResponse {
+        user: Some(user),
+        email_change: None,
+    };
     session.output().print(&answer, |answer| {
         user_record(session, &answer.user.clone().unwrap_or_default())
     })

@@ -5,6 +5,7 @@ use super::{
     api_keys::{self, KeyCommand},
     audit,
     destinations::{self, DestinationCommand},
+    email::{self, EmailCommand},
     error::ClientError,
     export,
     factors::{self, FactorCommand},
@@ -102,6 +103,13 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
+    /// The e-mail address of the signed-in user.
+    Email {
+        #[command(subcommand)]
+        command: EmailCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
     /// List the audit log of the signed-in user.
     Audit {
         #[command(flatten)]
@@ -151,6 +159,7 @@ pub async fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Factor { command, options } => {
             factors::run(&Session::open(&options)?, command).await
         }
+        ClientCommand::Email { command, options } => email::run(&options, command).await,
         ClientCommand::Export { options } => export::print(&Session::open(&options)?).await,
         ClientCommand::Audit { limit, options } => {
             audit::print(&Session::open(&options)?, &limit).await

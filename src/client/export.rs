@@ -50,7 +50,11 @@ pub(super) async fn print(session: &Session) -> Result<(), ClientError> {
     let me = session.call(pb::GetMeRequest {}, async |mut api, request| {
         api.auth.get_me(request).await
     });
-    print_record("user", &me.await?.user.unwrap_or_default())?;
+    let me = me.await?;
+    print_record("user", &me.user.unwrap_or_default())?;
+    if let Some(change) = &me.email_change {
+        print_record("emailChange", change)?;
+    }
     let request = pb::ListSessionsRequest::default;
     export_list!(
         session,

@@ -6,6 +6,7 @@ mod api_keys;
 mod audit;
 mod command;
 mod destinations;
+mod email;
 mod error;
 mod export;
 mod factors;

@@ -53,6 +53,7 @@ impl Config {
                 from: self.mail_from.clone(),
                 verify_url: self.mail_verify_url.clone(),
                 reset_url: self.mail_reset_url.clone(),
+                change_url: self.mail_change_url.clone(),
             },
         }
     }

@@ -227,6 +227,10 @@ pub struct Config {
     #[arg(long, env = "SLUICE_MAIL_RESET_URL", value_parser = page_url)]
     pub mail_reset_url: Option<String>,
 
+    /// URL of your page that confirms or cancels the change of an e-mail address, in the same form.
+    #[arg(long, env = "SLUICE_MAIL_CHANGE_URL", value_parser = page_url)]
+    pub mail_change_url: Option<String>,
+
     /// Interval at which media servers report each connection.
     #[arg(long, env = "SLUICE_HEARTBEAT_INTERVAL", default_value = "10s", value_parser = duration("100ms", "5min"))]
     pub heartbeat_interval: Duration,

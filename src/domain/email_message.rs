@@ -18,6 +18,10 @@ text_enum! {
         EmailVerification = "email_verification",
         /// Lets the account owner choose a new password.
         PasswordReset = "password_reset",
+        /// Lets the account owner confirm or cancel a change of the address, at the current one.
+        EmailChange = "email_change",
+        /// The same at the new address.
+        NewEmail = "new_email",
         /// Tells of a sign-in from a new network.
         NewNetwork = "new_network",
         /// Tells of a new API key.
@@ -38,7 +42,7 @@ impl EmailKind {
     /// message of the kind was sent.
     pub const fn token_lifetime(self) -> TimeDelta {
         match self {
-            Self::EmailVerification => TimeDelta::hours(24),
+            Self::EmailVerification | Self::EmailChange | Self::NewEmail => TimeDelta::hours(24),
             Self::PasswordReset => TimeDelta::minutes(30),
             Self::NewNetwork
             | Self::NewApiKey
@@ -57,7 +61,7 @@ pub struct EmailMessage {
     pub id: EmailMessageId,
     /// The purpose.
     pub kind: EmailKind,
-    /// The address in lower case.
+    /// The address in lower case. For a new address, the current one of its account.
     pub email_key: String,
     /// The time of the request.
     pub create_time: Time,

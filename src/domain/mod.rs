@@ -105,7 +105,7 @@ pub use stream::{
 };
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
-pub use user::{Identity, Profile, Session, SessionTimeouts, Tenant, User};
+pub use user::{EmailChange, Identity, Profile, Session, SessionTimeouts, Tenant, User};
 pub use webhook::{
     EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,
     WebhookDeliveryRecord, WebhookDeliveryState, WebhookDisableReason, WebhookEventType,

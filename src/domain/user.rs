@@ -19,6 +19,34 @@ pub struct User {
     pub update_time: Time,
 }
 
+/// A requested change of the e-mail address of an account.
+#[derive(Debug, Clone)]
+pub struct EmailChange {
+    /// The new address, as typed.
+    pub new_email: String,
+    /// When it was requested.
+    pub create_time: Time,
+    /// When the request ends.
+    pub expire_time: Time,
+    /// When the current address confirmed it.
+    pub current_confirm_time: Option<Time>,
+    /// When the new address confirmed it.
+    pub new_confirm_time: Option<Time>,
+}
+
+impl EmailChange {
+    /// Whether the current address has to confirm it. One that is not verified does not have to: it
+    /// may be a stranger's.
+    pub fn awaits_current_email(&self, user: &User) -> bool {
+        user.email_verified && self.current_confirm_time.is_none()
+    }
+
+    /// Whether the new address has to confirm it.
+    pub fn awaits_new_email(&self) -> bool {
+        self.new_confirm_time.is_none()
+    }
+}
+
 /// The owner of the data that a call may access.
 ///
 /// Every repository method on owned data has it as a parameter and in its `where` clause, so that

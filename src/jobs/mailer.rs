@@ -10,7 +10,7 @@ use crate::{
     error::{Result, with_causes},
     mail::MailSender,
     random::random_fraction,
-    repositories::{MailTokens, Outbox},
+    repositories::{IssuedToken, MailTokens, Outbox},
     telemetry::metrics::{JOBS, JobRun},
 };
 
@@ -88,8 +88,10 @@ impl Mailer {
     async fn deliver(&self, message: &EmailMessage) -> Result<()> {
         let token = MailToken::generate();
         let issued = self.tokens.issue(message, &token.hash(), now()).await?;
-        let Some(user) = issued else {
-            return self.outbox.remove(message.id).await;
+        let user = match issued {
+            IssuedToken::To(user) => user,
+            IssuedToken::Nobody => return self.outbox.remove(message.id).await,
+            IssuedToken::NotBefore(time) => return self.outbox.postpone(message.id, time).await,
         };
         let (kind, user_id) = (message.kind.as_str(), user.id);
 

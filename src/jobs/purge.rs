@@ -9,9 +9,9 @@ use crate::{
     domain::{Time, now},
     error::Result,
     repositories::{
-        AuditLog, DestinationChecks, Events, FailedAttempts, IdempotencyKey, KeyRecords,
-        KnownNetworks, MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions, StreamSamples,
-        Streams, TokenRevocations, WebhookDeliveries, Workers,
+        AuditLog, DestinationChecks, EmailChanges, Events, FailedAttempts, IdempotencyKey,
+        KeyRecords, KnownNetworks, MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions,
+        StreamSamples, Streams, TokenRevocations, WebhookDeliveries, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -54,6 +54,7 @@ enum PurgeTarget {
     AuditEvents,
     UnattributedRefusals,
     MailTokens,
+    EmailChanges,
     KnownNetworks,
     Messages,
     Refusals,
@@ -68,7 +69,7 @@ enum PurgeTarget {
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -78,6 +79,7 @@ impl PurgeTarget {
         Self::AuditEvents,
         Self::UnattributedRefusals,
         Self::MailTokens,
+        Self::EmailChanges,
         Self::KnownNetworks,
         Self::Messages,
         Self::Refusals,
@@ -93,7 +95,7 @@ impl PurgeTarget {
 }
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
-/// audit events, unused e-mail tokens, networks of old sign-ins, unsent messages, refused publishes,
+/// audit events, unused e-mail tokens, expired changes of addresses, networks of old sign-ins, unsent messages, refused publishes,
 /// former publish connections, silent nodes, former relay workers, samples of statistics, checks of
 /// destinations, ended streams, and retired keys. Never
 /// returns.
@@ -174,6 +176,7 @@ async fn purge_batch(
             AuditLog::new(owned).purge_unattributed(now, batch).await
         }
         PurgeTarget::MailTokens => MailTokens::new(owned).purge(now, batch).await,
+        PurgeTarget::EmailChanges => EmailChanges::new(owned).purge(now, batch).await,
         PurgeTarget::KnownNetworks => KnownNetworks::new(owned).purge(now, batch).await,
         PurgeTarget::Messages => Outbox::new(owned).purge(before, batch).await,
         PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,

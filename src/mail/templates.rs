@@ -25,6 +25,9 @@ pub struct MailTemplates {
     pub verify_url: Option<String>,
     /// The URL to which a token for ResetPassword is appended; `None` sends the bare token.
     pub reset_url: Option<String>,
+    /// The URL to which a token for ConfirmEmailChange and CancelEmailChange is appended; `None`
+    /// sends the bare token.
+    pub change_url: Option<String>,
 }
 
 impl MailTemplates {
@@ -41,6 +44,8 @@ impl MailTemplates {
         let (subject, body) = match message.kind {
             EmailKind::EmailVerification => self.verification(token),
             EmailKind::PasswordReset => self.reset(token),
+            EmailKind::EmailChange => self.change(token),
+            EmailKind::NewEmail => self.new_address(token),
             EmailKind::NewNetwork
             | EmailKind::NewApiKey
             | EmailKind::NewSecondFactor
@@ -72,6 +77,32 @@ impl MailTemplates {
              This works once, for 24 hours. If you did not open an account, do nothing.\n"
         );
         ("Verify your e-mail address", body)
+    }
+
+    fn change(&self, token: &MailToken) -> (&'static str, String) {
+        let (instruction, link) = instruction_and_link(self.change_url.as_deref(), token);
+        let body = format!(
+            "Hello,\n\n\
+             somebody asked to change the e-mail address of your account. If that was you,\n\
+             {instruction} while you are signed in, to confirm it. The new address has to\n\
+             confirm it, too. If it was not you, do the same to cancel it, for which you need\n\
+             not be signed in, and change your password:\n\n\
+             {link}\n\n\
+             This works once, for 24 hours. If you do nothing, your address stays as it is.\n"
+        );
+        ("Confirm or cancel the change of your e-mail address", body)
+    }
+
+    fn new_address(&self, token: &MailToken) -> (&'static str, String) {
+        let (instruction, link) = instruction_and_link(self.change_url.as_deref(), token);
+        let body = format!(
+            "Hello,\n\n\
+             somebody wants to use this e-mail address for an account. If that was you,\n\
+             {instruction} while you are signed in:\n\n\
+             {link}\n\n\
+             This works once, for 24 hours. If it was not you, do nothing.\n"
+        );
+        ("Confirm your new e-mail address", body)
     }
 
     fn reset(&self, token: &MailToken) -> (&'static str, String) {
@@ -111,7 +142,9 @@ fn notice(message: &EmailMessage) -> (&'static str, String) {
         EmailKind::ChangedPassword
         | EmailKind::EmailVerification
         | EmailKind::PasswordReset
-        | EmailKind::DisabledWebhook => (
+        | EmailKind::DisabledWebhook
+        | EmailKind::EmailChange
+        | EmailKind::NewEmail => (
             "Password of your account changed",
             "the password of your account was changed".to_owned(),
         ),

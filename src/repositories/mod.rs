@@ -21,10 +21,10 @@ mod streams;
 mod webhooks;
 
 pub use accounts::{
-    ApiKeys, CountedAttempt, FailedAttempts, Identities, KnownNetworks, MailTokens, NewOperatorKey,
-    NewSecondFactor, NewSecret, NewUser, Notices, OperatorKeys, RepeatableSecret, RevocationCursor,
-    SecondFactorProof, SecondFactors, Sessions, SignedIn, TokenRevocations, UserAccounts, Users,
-    VerifiedCredential, VerifiedSecondFactor,
+    ApiKeys, ConfirmedEmail, CountedAttempt, EmailChanges, FailedAttempts, Identities, IssuedToken,
+    KnownNetworks, MailTokens, NewOperatorKey, NewSecondFactor, NewSecret, NewUser, Notices,
+    OperatorKeys, RepeatableSecret, RevocationCursor, SecondFactorProof, SecondFactors, Sessions,
+    SignedIn, TokenRevocations, UserAccounts, Users, VerifiedCredential, VerifiedSecondFactor,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};

@@ -14,7 +14,7 @@ use crate::proto::methods;
 
 /// Calls that change something and need no `request_id` to be repeated, as their comments in the
 /// contract say.
-const IDEMPOTENT: [&str; 14] = [
+const IDEMPOTENT: [&str; 15] = [
     "BeginPublish",
     "ClaimRelays",
     "EndPublish",
@@ -22,6 +22,7 @@ const IDEMPOTENT: [&str; 14] = [
     "HeartbeatPublish",
     "RefreshTokens",
     "ReportRelays",
+    "RequestEmailChange",
     "RequestEmailVerification",
     "RequestPasswordReset",
     "ResumeUser",

@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use super::{api_keys, second_factors};
+use super::{api_keys, email_change_rows, second_factors};
 use crate::{
     database::{Database, Transaction, on_unique_violation},
     domain::{AuditContext, Identity, Profile, RequestOrigin, Time, User, UserId},
@@ -178,6 +178,7 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<TakenO
         let ended = api_keys::end_access(tx, id, now).await?;
         execute!(tx, "delete from identities where user_id = $1", [id])?;
         second_factors::delete_all(tx, id).await?;
+        email_change_rows::withdraw(tx, id, now).await?;
         let signed_in = SignedIn {
             ended,
             ..SignedIn::new(user, false)

@@ -1,9 +1,13 @@
 //! The tokens in e-mail messages: stored as hashes, and bound to the recipient's address.
 
-use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{api_keys, failed_attempts, notices::Notices, second_factors, session_rows};
+use super::{
+    api_keys, email_change_rows, failed_attempts,
+    mail_recipients::{IssuedToken, delay, recipient},
+    notices::Notices,
+    second_factors, session_rows,
+};
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
     domain::{AuditContext, EmailKind, EmailMessage, RequestOrigin, SessionId, Time, User, UserId},
@@ -14,9 +18,6 @@ use crate::{
         sql::user_columns,
     },
 };
-
-/// The minimum interval between two messages of one kind to one user.
-const MIN_SEND_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
 /// The tokens in e-mail messages.
 #[derive(Debug, Clone)]
@@ -40,25 +41,26 @@ impl MailTokens {
         Self { notices, ..self }
     }
 
-    /// Stores the token of a message; returns the user of the message's address. `None` if
-    /// there is no user, the address is verified already, or the user got a message in the
-    /// last minute. Earlier tokens remain valid: else anyone could invalidate them by
-    /// requesting messages.
+    /// Stores the token of a message, for the user of the message's address. `Nobody` if there is no
+    /// user, the address is verified already, the change of the address is not pending, or the user
+    /// got a message in the last minute whose token is still valid. Earlier tokens remain valid: else
+    /// anyone could invalidate them by requesting messages. `NotBefore` if a message of the last
+    /// minute was about something else.
     pub async fn issue(
         &self,
         message: &EmailMessage,
         hash: &[u8],
         now: Time,
-    ) -> Result<Option<User>> {
+    ) -> Result<IssuedToken> {
         self.database
             .transaction(|mut tx| async move {
-                let Some(user) = find_user(&mut tx, &message.email_key).await? else {
-                    return tx.rollback(None).await;
+                let Some(user) = recipient(&mut tx, message, now).await? else {
+                    return tx.rollback(IssuedToken::Nobody).await;
                 };
-                let verified = message.kind == EmailKind::EmailVerification && user.email_verified;
-                let since = now - MIN_SEND_INTERVAL;
-                if verified || has_token_since(&mut tx, user.id, message.kind, since).await? {
-                    return tx.rollback(None).await;
+                let email_key = user.email.to_lowercase();
+                let delay = delay(&mut tx, message.kind, user.id, &email_key, now).await?;
+                if let Some(refused) = delay {
+                    return tx.rollback(refused).await;
                 }
 
                 execute!(
@@ -70,7 +72,7 @@ impl MailTokens {
                         hash,
                         user.id,
                         message.kind.as_str(),
-                        &message.email_key,
+                        email_key,
                         now,
                         now + message.kind.token_lifetime()
                     ]
@@ -83,7 +85,7 @@ impl MailTokens {
                     );
                     audit_log::record(&mut tx, &audit, now).await?;
                 }
-                tx.commit(Some(user)).await
+                tx.commit(IssuedToken::To(user)).await
             })
             .await
     }
@@ -177,6 +179,7 @@ impl MailTokens {
                     ended = api_keys::delete_all(&mut tx, user_id, now).await?;
                     projects = take_over_projects(&mut tx, user_id, new_stream_key, now).await?;
                 }
+                email_change_rows::withdraw(&mut tx, user_id, now).await?;
                 ended.extend(sessions.into_iter().map(SessionId::uuid));
                 let changed = rows_affected!(
                     tx,
@@ -212,34 +215,6 @@ impl MailTokens {
                  limit $2 offset $3)";
         self.database.delete_batch(DELETE, now, batch).await
     }
-}
-
-async fn find_user(tx: &mut Transaction, email_key: &str) -> Result<Option<User>> {
-    fetch_optional!(
-        tx,
-        concat!(
-            "select ",
-            user_columns!(""),
-            " from users where email_key = $1"
-        ),
-        [email_key]
-    )
-}
-
-async fn has_token_since(
-    tx: &mut Transaction,
-    user_id: UserId,
-    kind: EmailKind,
-    since: Time,
-) -> Result<bool> {
-    exists!(
-        tx,
-        "select create_time
-         from mail_tokens
-         where user_id = $1 and kind = $2 and create_time > $3
-         limit 1",
-        [user_id, kind.as_str(), since]
-    )
 }
 
 /// Deletes a token, so that it cannot be used again; returns its user and the address of

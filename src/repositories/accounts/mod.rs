@@ -1,9 +1,12 @@
 //! Accounts: users, what they sign in with, their sessions and API keys.
 
 mod api_keys;
+mod email_change_rows;
+mod email_changes;
 mod failed_attempts;
 mod identities;
 mod known_networks;
+mod mail_recipients;
 mod mail_tokens;
 mod notices;
 mod operator_keys;
@@ -15,9 +18,11 @@ mod user_accounts;
 mod users;
 
 pub use api_keys::{ApiKeys, NewSecret, RepeatableSecret};
+pub use email_changes::{ConfirmedEmail, EmailChanges};
 pub use failed_attempts::{CountedAttempt, FailedAttempts};
 pub use identities::{Identities, SignedIn};
 pub use known_networks::KnownNetworks;
+pub use mail_recipients::IssuedToken;
 pub use mail_tokens::MailTokens;
 pub use notices::Notices;
 pub use operator_keys::{NewOperatorKey, OperatorKeys};

@@ -7,7 +7,9 @@ use uuid::Uuid;
 use super::{api_keys, mail_tokens, notices::Notices, second_factors, session_rows};
 use crate::{
     database::{Autocommit, Batcher, Database, Pool, Pools, Transaction, on_unique_violation},
-    domain::{AuditContext, Email, EmailKind, Name, Session, SessionId, Time, User, UserId},
+    domain::{
+        AuditContext, Email, EmailChange, EmailKind, Name, Session, SessionId, Time, User, UserId,
+    },
     error::{Error, Result},
     repositories::{
         IdempotencyKey, audit_log, idempotency::change_once, outbox, projects::deletion,
@@ -25,7 +27,34 @@ pub struct Users {
     database: Database,
     notices: Notices,
     /// Batches reads on PostgreSQL. A read of SQLite has no round trip to save.
-    gets: Option<Batcher<UserId, Option<User>>>,
+    gets: Option<Batcher<UserId, Option<Account>>>,
+}
+
+/// An account, with its requested change of the address.
+#[derive(Clone, FromRow)]
+struct Account {
+    #[sqlx(flatten)]
+    user: User,
+    new_email: Option<String>,
+    request_time: Option<Time>,
+    expire_time: Option<Time>,
+    current_confirm_time: Option<Time>,
+    new_confirm_time: Option<Time>,
+}
+
+/// Selects [`Account`]s: users `u`.
+macro_rules! select_accounts {
+    () => {
+        concat!(
+            "select ",
+            user_columns!("u."),
+            ", c.new_email, c.create_time as request_time, c.expire_time, c.current_confirm_time,
+               c.new_confirm_time
+             from users u
+             left join email_changes c on c.user_id = u.id
+             where u.delete_time is null and "
+        )
+    };
 }
 
 /// An account to create. Not `Debug`, because it contains a password hash.
@@ -131,14 +160,26 @@ impl Users {
 
     /// An account.
     pub async fn get(&self, id: UserId) -> Result<User> {
+        Ok(self.get_account(id).await?.user)
+    }
+
+    /// An account, with its requested change of the address if that has not expired.
+    pub async fn get_with_email_change(
+        &self,
+        id: UserId,
+        now: Time,
+    ) -> Result<(User, Option<EmailChange>)> {
+        let account = self.get_account(id).await?;
+        let change = account.email_change();
+        let change = change.filter(|change| change.expire_time > now);
+        Ok((account.user, change))
+    }
+
+    async fn get_account(&self, id: UserId) -> Result<Account> {
         let alone = async {
             fetch_optional!(
                 self.database.reader(),
-                concat!(
-                    "select ",
-                    user_columns!(""),
-                    " from users where id = $1 and delete_time is null"
-                ),
+                concat!(select_accounts!(), "u.id = $1"),
                 [id]
             )
         };
@@ -242,6 +283,7 @@ impl Users {
                     "delete from mail_tokens where user_id = $1",
                     "delete from identities where user_id = $1",
                     "delete from known_networks where user_id = $1",
+                    "delete from email_changes where user_id = $1",
                     "update sessions
                      set refresh_seed = substr(refresh_seed, 1, 0), peer_address = '',
                          user_agent = ''
@@ -294,6 +336,18 @@ impl Users {
     }
 }
 
+impl Account {
+    fn email_change(&self) -> Option<EmailChange> {
+        Some(EmailChange {
+            new_email: self.new_email.clone()?,
+            create_time: self.request_time?,
+            expire_time: self.expire_time?,
+            current_confirm_time: self.current_confirm_time,
+            new_confirm_time: self.new_confirm_time,
+        })
+    }
+}
+
 /// Marks a locked account as deleted, and erases its person. The address is free.
 async fn mark_deleted(tx: &mut Transaction, id: UserId, now: Time) -> Result<()> {
     execute!(
@@ -308,15 +362,12 @@ async fn mark_deleted(tx: &mut Transaction, id: UserId, now: Time) -> Result<()>
 }
 
 /// The accounts with these ids, in their order.
-async fn get_each(pool: Pool<Postgres>, ids: Vec<UserId>) -> Result<Vec<Option<User>>> {
-    let rows: Vec<User> = sqlx::query_as(concat!(
-        "select ",
-        user_columns!(""),
-        " from users where id = any($1) and delete_time is null"
-    ))
-    .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
-    .fetch_all(Autocommit(&pool))
-    .await?;
-    let found: HashMap<_, _> = rows.into_iter().map(|user| (user.id, user)).collect();
+async fn get_each(pool: Pool<Postgres>, ids: Vec<UserId>) -> Result<Vec<Option<Account>>> {
+    let rows: Vec<Account> = sqlx::query_as(concat!(select_accounts!(), "u.id = any($1)"))
+        .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+        .fetch_all(Autocommit(&pool))
+        .await?;
+    let rows = rows.into_iter();
+    let found: HashMap<_, _> = rows.map(|account| (account.user.id, account)).collect();
     Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
 }

@@ -3,7 +3,9 @@ use tonic::{Request, Response};
 
 use super::{
     accounts::AuthenticatedUser,
-    messages::{ChangePassword, SignIn, SignUp, not_empty, read_optional_code},
+    messages::{
+        ChangePassword, SignIn, SignUp, email_change_message, not_empty, read_optional_code,
+    },
     service::AuthService,
     sessions::TokenPair,
 };
@@ -117,10 +119,11 @@ impl AuthService {
     ) -> Result<Response<pb::GetMeResponse>> {
         let (user, _) = Caller::of(&request)?.session()?;
 
-        let user = self.users.get(user).await?;
+        let (user, change) = self.users.get_with_email_change(user, now()).await?;
 
+        let email_change = change.map(|change| email_change_message(change, &user));
         let user = Some(user.into());
-        Ok(Response::new(pb::GetMeResponse { user }))
+        Ok(Response::new(pb::GetMeResponse { user, email_change }))
     }
 
     pub(super) async fn update_me(

@@ -107,7 +107,7 @@ impl AuthService {
         Ok((token_hash, owner, password))
     }
 
-    fn outbox(&self) -> Result<&Outbox> {
+    pub(super) fn outbox(&self) -> Result<&Outbox> {
         self.outbox.as_ref().ok_or(Error::MailDisabled)
     }
 }

@@ -7,9 +7,9 @@ use super::sessions::TokenPair;
 use crate::{
     auth::{AccessToken, PublicKey, Sealer},
     domain::{
-        ApiKey, AuditEvent, Email, Invalid, Name, NewApiKey, Password, ProjectId, Scope, Scopes,
-        SecondFactor, SecondFactorCode, SecondFactorId, Session, SessionId, SessionTimeouts, Time,
-        User, UserId,
+        ApiKey, AuditEvent, Email, EmailChange, Invalid, Name, NewApiKey, Password, ProjectId,
+        Scope, Scopes, SecondFactor, SecondFactorCode, SecondFactorId, Session, SessionId,
+        SessionTimeouts, Time, User, UserId,
     },
     error::Error,
     proto::v1 as pb,
@@ -324,6 +324,26 @@ impl From<User> for pb::User {
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
         }
+    }
+}
+
+/// A requested change of the address of a user.
+pub(super) fn email_change_message(change: EmailChange, user: &User) -> pb::EmailChange {
+    let (awaits_current_email, awaits_new_email) =
+        (change.awaits_current_email(user), change.awaits_new_email());
+    let EmailChange {
+        new_email,
+        create_time,
+        expire_time,
+        current_confirm_time: _,
+        new_confirm_time: _,
+    } = change;
+    pb::EmailChange {
+        new_email,
+        awaits_current_email,
+        awaits_new_email,
+        create_time: Some(timestamp(create_time)),
+        expire_time: Some(timestamp(expire_time)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod account_rpcs;
 mod accounts;
 mod api_key_rpcs;
+mod email_change_rpcs;
 mod mail_rpcs;
 mod messages;
 mod refresh_session;

@@ -14,8 +14,8 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{
-        ApiKeys, AuditLog, FailedAttempts, Identities, MailTokens, Notices, Outbox, SecondFactors,
-        Sessions, Users,
+        ApiKeys, AuditLog, EmailChanges, FailedAttempts, Identities, MailTokens, Notices, Outbox,
+        SecondFactors, Sessions, Users,
     },
     services::{paging::PageTokens, rpc::implement_service},
 };
@@ -43,6 +43,7 @@ pub struct AuthService {
     pub(super) identities: Identities,
     pub(super) second_factors: SecondFactors,
     pub(super) mail_tokens: MailTokens,
+    pub(super) email_changes: EmailChanges,
     pub(super) api_keys: ApiKeys,
     pub(super) audit_log: AuditLog,
     pub(super) tokens: AccessTokens,
@@ -92,6 +93,7 @@ impl AuthService {
             attempt_queue: AttemptQueue::default(),
             identities: Identities::new(database.clone()),
             second_factors: SecondFactors::new(database.clone()).with_notices(notices),
+            email_changes: EmailChanges::new(database.clone()),
             mail_tokens: MailTokens::new(database.clone()).with_notices(notices),
             api_keys: ApiKeys::new(database.clone()).with_notices(notices),
             audit_log: AuditLog::new(database.clone()),
@@ -177,6 +179,9 @@ implement_service! {
         rpc exchange_api_key(pb::ExchangeApiKeyRequest) -> pb::ExchangeApiKeyResponse;
         rpc get_jwks(pb::GetJwksRequest) -> pb::GetJwksResponse;
         rpc list_audit_events(pb::ListAuditEventsRequest) -> pb::ListAuditEventsResponse;
+        rpc request_email_change(pb::RequestEmailChangeRequest) -> pb::RequestEmailChangeResponse;
+        rpc confirm_email_change(pb::ConfirmEmailChangeRequest) -> pb::ConfirmEmailChangeResponse;
+        rpc cancel_email_change(pb::CancelEmailChangeRequest) -> pb::CancelEmailChangeResponse;
         rpc reauthenticate(pb::ReauthenticateRequest) -> pb::ReauthenticateResponse;
         rpc create_second_factor(pb::CreateSecondFactorRequest) -> pb::CreateSecondFactorResponse;
         rpc confirm_second_factor(pb::ConfirmSecondFactorRequest) -> pb::ConfirmSecondFactorResponse;

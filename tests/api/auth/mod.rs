@@ -12,6 +12,7 @@ mod breached_passwords;
 pub mod calls;
 mod change_password;
 mod delete_me;
+pub mod email_change;
 mod failed_attempts;
 mod id_token_claims;
 mod id_token_discovery;

@@ -4,6 +4,7 @@ mod account;
 mod api_keys;
 mod destinations;
 mod documents;
+mod email;
 mod errors;
 mod export;
 mod factors;

@@ -10,10 +10,12 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 28] = [
+const IDEMPOTENT: [&str; 31] = [
     "BeginPublish",
+    "CancelEmailChange",
     "ChangePassword",
     "ClaimRelays",
+    "ConfirmEmailChange",
     "ConfirmSecondFactor",
     "CreateSecondFactor",
     "DeleteMe",
@@ -27,6 +29,7 @@ const IDEMPOTENT: [&str; 28] = [
     "RefreshTokens",
     "RegenerateRecoveryCodes",
     "ReportRelays",
+    "RequestEmailChange",
     "RequestEmailVerification",
     "RequestPasswordReset",
     "ResetPassword",

@@ -129,6 +129,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "5aaa730eec9d66acfcd51939ca6fcb3dad70a6192ef7a499ba3fbc7afa3b9eb0",
     ),
     (
+        "postgres",
+        "30_change_email_addresses.sql",
+        "aac38c092d565bc17bec353b6d13c5065aaab77b3b6b1e3b3175d336b040b2f4",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -257,6 +262,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "29_strengthen_sign_in.sql",
         "52b69af1ebd5203d4a2d6898e80bb88a00fe5c8702f67057213942054807616b",
+    ),
+    (
+        "sqlite",
+        "30_change_email_addresses.sql",
+        "b27f03787b7e37aa7f6f33b63a4f1c97f95007d25a7ada8ac73f92daadfef5dd",
     ),
 ];
 

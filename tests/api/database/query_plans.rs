@@ -72,6 +72,12 @@ const GROWTH: &str = "
     insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
     select 'grown' || i, 'b1', 'c1', p.id, p.create_time
     from projects p cross join PROJECTS;
+    insert into email_changes (user_id, new_email, new_email_key, create_time, expire_time)
+    select u.id, u.email, u.email_key, u.create_time, u.create_time
+    from users u;
+    insert into mail_tokens (token_hash, user_id, kind, email_key, create_time, expire_time)
+    select HASH, u.id, 'new_email', u.email_key, u.create_time, u.create_time
+    from users u cross join PROJECTS;
     insert into sessions (id, user_id, refresh_seed, refresh_counter, peer_address, user_agent,
                           create_time, last_used_time, expire_time)
     select ID, u.id, HASH, 1, '', '', u.create_time, u.create_time, u.create_time
@@ -81,11 +87,13 @@ const GROWTH: &str = "
 const PARAMETER_TYPES: [&str; 5] = ["uuid", "text", "boolean", "bigint", "timestamptz"];
 
 /// The tables that `GROWTH` fills. All of a table may be read that has only a few rows.
-const GROWN: [&str; 11] = [
+const GROWN: [&str; 13] = [
     "audit_events",
     "destination_checks",
     "destinations",
+    "email_changes",
     "events",
+    "mail_tokens",
     "projects",
     "publishes",
     "relays",

@@ -49,6 +49,10 @@ const EXTRA_ROWS: &str = "
     select p.id, p.owner_id, 'Phone', p.stream_key_sealed, 0, p.create_time from projects p limit 1;
     insert into recovery_codes (user_id, code_hash)
     select p.owner_id, p.stream_key_hash from projects p limit 1;
+    insert into email_changes (user_id, new_email, new_email_key, create_time, expire_time,
+                               current_confirm_time)
+    select id, 'Ada.New@example.com', 'ada.new@example.com', create_time, create_time, create_time
+    from users limit 1;
     insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
     select id, 'email_verification', 'ada@example.com', create_time, 1, '2100-01-01T00:00:00+00:00'
     from users limit 1;

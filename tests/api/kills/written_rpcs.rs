@@ -44,7 +44,10 @@ pub const WRITTEN_RPCS: [&str; 35] = [
 /// The RPCs that need a received message, an authenticator or an OpenID Connect issuer. Their transactions are like
 /// those of SignUp, SignIn, ChangePassword and UpdateMe. And those that need an endpoint of a
 /// webhook: one writes nothing, the other one a number that nothing depends on.
-const NOT_WRITTEN: [&str; 12] = [
+const NOT_WRITTEN: [&str; 15] = [
+    "CancelEmailChange",
+    "ConfirmEmailChange",
+    "RequestEmailChange",
     "Reauthenticate",
     "ConfirmSecondFactor",
     "CreateSecondFactor",

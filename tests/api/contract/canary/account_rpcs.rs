@@ -7,7 +7,10 @@ use super::recorder::{
     Outcome::{Fails, Succeeds},
     Recorder,
 };
-use crate::{auth::second_factor_calls::Authenticator, harness::Mail};
+use crate::{
+    auth::second_factor_calls::Authenticator,
+    harness::{Mail, TestDatabase},
+};
 
 impl Recorder {
     /// Calls the RPCs that need no token; returns an access token and the password.
@@ -164,6 +167,35 @@ impl Recorder {
         self.call::<()>(Fails, "AuthService/SignOut", &other, request)
             .await;
         new_password
+    }
+
+    /// Calls the RPCs that change the address; the change is cancelled.
+    pub async fn email_change_rpcs(&mut self, token: &str, database: &TestDatabase) {
+        let new_email = "ada.new@example.com".to_owned();
+        let request = pb::RequestEmailChangeRequest { new_email };
+        let rpc = "AuthService/RequestEmailChange";
+        self.call::<()>(Succeeds, rpc, token, request).await;
+        let (confirm, cancel) = (
+            "AuthService/ConfirmEmailChange",
+            "AuthService/CancelEmailChange",
+        );
+        let unknown = self.new_secret("unknown token of a change");
+        let request = pb::ConfirmEmailChangeRequest {
+            token: unknown.clone(),
+        };
+        self.call::<()>(Fails, confirm, token, request).await;
+        let request = pb::CancelEmailChangeRequest { token: unknown };
+        self.call::<()>(Fails, cancel, "", request).await;
+        let current = database.mail("ada@example.com", "or cancel", 1).await;
+        let new = database.mail("ada.new@example.com", "your new", 1).await;
+        let request = pb::ConfirmEmailChangeRequest {
+            token: self.secret("token of a change", &new.token()),
+        };
+        self.call::<()>(Succeeds, confirm, token, request).await;
+        let request = pb::CancelEmailChangeRequest {
+            token: self.secret("token of a cancelled change", &current.token()),
+        };
+        self.call::<()>(Succeeds, cancel, "", request).await;
     }
 
     /// Calls Reauthenticate.

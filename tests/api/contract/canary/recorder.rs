@@ -65,6 +65,7 @@ impl Recorder {
         self.secret("token of a message that waits", &reset.token());
         let verification = database.mail("ada@example.com", "erify", 1).await;
         self.verify(&token, &verification).await;
+        self.email_change_rpcs(&token, database).await;
         self.reauthenticate(&token, &password).await;
         self.second_factor_rpcs(&token, &password).await;
         self.api_key_rpcs(&token).await;

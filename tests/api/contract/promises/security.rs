@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 55] = [
+pub const PROMISES: [Promise; 56] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -63,6 +63,17 @@ pub const PROMISES: [Promise; 55] = [
             "auth::second_factors::an_enrolment_needs_the_password_and_a_code_if_there_is_an_authenticator",
             "auth::second_factors::an_authenticator_counts_from_its_confirmation",
             "auth::second_factors::without_the_last_authenticator_the_password_is_enough",
+        ],
+    ),
+    (
+        "An e-mail address changes once",
+        &[
+            "auth::email_change::an_address_changes_once_both_addresses_have_confirmed_it",
+            "auth::email_change::only_the_signed_in_user_confirms_a_change",
+            "auth::email_change::each_address_can_cancel_a_change_without_signing_in",
+            "auth::email_change::after_a_change_the_former_address_is_free_and_its_tokens_do_not_work",
+            "auth::email_change::only_the_owner_of_the_new_mailbox_learns_that_it_has_an_account",
+            "auth::email_change::of_two_users_who_change_to_one_address_one_wins",
         ],
     ),
     (
@@ -282,6 +293,9 @@ pub const PROMISES: [Promise; 55] = [
             "auth::verify_email::a_verification_token_works_once",
             "auth::password_reset_tokens::a_reset_token_works_for_half_an_hour",
             "auth::password_reset_tokens::a_reset_token_works_once",
+            "auth::email_change::a_request_ends_after_a_day_and_is_purged",
+            "auth::email_change::a_repeated_request_keeps_tokens_and_confirmations_and_sends_nothing_within_a_minute",
+            "auth::email_change::of_two_users_who_change_to_one_address_one_wins",
         ],
     ),
     (

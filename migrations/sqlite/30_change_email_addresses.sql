@@ -1,0 +1,17 @@
+-- Requested changes of e-mail addresses, until both addresses have confirmed them.
+
+create table email_changes (
+    user_id BLOB primary key references users (id) on delete cascade,
+    new_email TEXT not null,
+    -- The new address in lower case.
+    new_email_key TEXT not null,
+    create_time TEXT not null,
+    expire_time TEXT not null,
+    -- When each address confirmed the change; null before.
+    current_confirm_time TEXT,
+    new_confirm_time TEXT
+) strict;
+create index email_changes_by_expiry on email_changes (expire_time);
+
+-- For the interval between messages to one address.
+create index mail_tokens_by_address on mail_tokens (email_key, kind);
