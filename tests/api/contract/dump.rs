@@ -23,7 +23,9 @@ pub async fn settled_dump(database: &TestDatabase) -> Vec<String> {
     let waiting = "select (select count(*) from outbox)
         + (select count(*) from users where delete_time is not null)
         + (select count(*) from destinations where delete_time is not null)
-        + (select count(*) from webhooks where delete_time is not null)";
+        + (select count(*) from webhooks
+           where delete_time is not null
+              or project_id in (select id from projects where delete_time is not null))";
     eventually("the jobs have nothing to do", async || {
         (database.number(waiting).await == 0).then_some(())
     })
