@@ -2,6 +2,7 @@
 
 use rstest::rstest;
 use sluice::{domain::Scope, proto::v1 as pb};
+use tonic::Request;
 
 use super::fixture::{Fixture, broadcasting_report};
 use crate::harness::{Client, Engine, Postgres, Process, Sqlite, TestServer, eventually};
@@ -24,31 +25,35 @@ async fn count_statements(
     of: &[pb::RelayAssignment],
     bytes: i64,
 ) -> usize {
-    let before = program.log().len();
-    let request = pb::ReportRelaysRequest {
+    let name = format!("report-of-{}", of.len());
+    let mut request = Request::new(pb::ReportRelaysRequest {
         worker_id: "w1".to_owned(),
         reports: of
             .iter()
             .map(|one| broadcasting_report(one, bytes))
             .collect(),
         ..Default::default()
-    };
+    });
+    let metadata = request.metadata_mut();
+    metadata.insert("x-request-id", name.parse().unwrap());
     let answer = client.stream.clone().report_relays(request).await.unwrap();
     assert_eq!(answer.into_inner().lost_lease_ids, [""; 0]);
-    let log = eventually("the report is logged", async || {
-        let log = program.log().split_off(before);
-        let is_there = |line: &String| line.contains("ReportRelays");
-        log.iter().any(is_there).then_some(log)
+    let of_call = eventually("the report is logged", async || {
+        let log = program.log();
+        let of_call = log.iter().filter(|line| line.contains(&name));
+        let of_call: Vec<_> = of_call.cloned().collect();
+        let is_over = of_call
+            .iter()
+            .any(|line| line.contains(r#""message":"call""#));
+        is_over.then_some(of_call)
     })
     .await;
     let of_relays = |line: &&String| {
-        let of_a_job =
-            line.contains("lease_expire_time <= ") || line.contains("destination_platform");
-        line.contains("sqlx::query") && line.contains(" relays") && !of_a_job
+        line.contains("sqlx::query") && line.contains(" relays")
             || line.contains("update projects")
             || line.contains("insert into events")
     };
-    log.iter().filter(of_relays).count()
+    of_call.iter().filter(of_relays).count()
 }
 
 #[rstest]
