@@ -61,7 +61,12 @@ impl Running {
 
     /// Whether something may be sent to another failing webhook.
     pub fn accepts_failing(&self) -> bool {
-        self.failing < self.limit / 2
+        self.failing < self.failing_limit()
+    }
+
+    /// The places of failing webhooks: half of all, but one if there is only one.
+    fn failing_limit(&self) -> usize {
+        (self.limit / 2).max(1)
     }
 
     /// The webhooks to which nothing more may be sent, whether they are failing or not.
@@ -99,7 +104,7 @@ impl Running {
         !self.pairs.contains_key(&(due.webhook_id, due.project_id))
             && self.pairs.len() + choice.chosen.len() < self.limit
             && of_webhook(&self.of_webhook) + of_webhook(&choice.of_webhook) < places
-            && (!due.is_failing || self.failing + choice.failing < self.limit / 2)
+            && (!due.is_failing || self.failing + choice.failing < self.failing_limit())
     }
 
     /// Starts to send. The work returns whether there is more.
