@@ -33,6 +33,9 @@ const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 /// The most bytes of a response that are read, so that its connection can be used again.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
+/// The longest head of a response, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
 /// How long the rest of a response is waited for.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -192,6 +195,7 @@ impl WebhookSender {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(1)
+            .http1_max_buf_size(MAX_HEAD_BYTES)
             .build(connector)
     }
 }
