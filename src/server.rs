@@ -31,7 +31,7 @@ use crate::{
         v1::{
             auth_service_server::AuthServiceServer, operator_service_server::OperatorServiceServer,
             project_service_server::ProjectServiceServer,
-            stream_service_server::StreamServiceServer,
+            stream_service_server::StreamServiceServer, usage_service_server::UsageServiceServer,
             webhook_service_server::WebhookServiceServer,
         },
     },
@@ -39,7 +39,7 @@ use crate::{
     repositories::{Notices, Outbox, Publishing, RelayLeases, WebhookQueue},
     services::{
         AuthDependencies, AuthService, MessageIntervals, OperatorService, ProjectService,
-        StreamService, WebhookDependencies, WebhookService, event_writer,
+        StreamService, UsageService, WebhookDependencies, WebhookService, event_writer,
     },
     transport::{BoundSocket, HttpService, Listener},
     watching::{
@@ -168,7 +168,7 @@ pub async fn serve_wrapped(
     Ok(())
 }
 
-/// The five services, and others as routes, behind the layers.
+/// The services, and others as routes, behind the layers.
 fn services(
     config: &Config,
     components: &Components,
@@ -233,6 +233,8 @@ fn services(
         recent_authentication: config.recent_authentication,
     });
 
+    let usage = UsageService::new(database.clone(), keys.sealer.clone());
+
     let limits = config.rate_limits();
     let mut authorize = AuthInterceptor::new(tokens, components.revocations.clone(), limits);
     let mut readiness = components.readiness.clone();
@@ -243,6 +245,7 @@ fn services(
         .add_service(StreamServiceServer::new(stream))
         .add_service(OperatorServiceServer::new(operator))
         .add_service(WebhookServiceServer::new(webhook))
+        .add_service(UsageServiceServer::new(usage))
         .prepare();
     Ok(layers::stack(routes, interceptor, &config.layers()))
 }
@@ -271,6 +274,7 @@ fn jobs(
             revocations.clone(),
         )),
         Box::pin(jobs::monitor_media(database.clone())),
+        Box::pin(jobs::record_usage(database.clone(), config.usage_interval)),
         Box::pin(jobs::end_suspended_streams(components.publishing.clone())),
         Box::pin(jobs::delete_orphaned_projects(database.clone())),
         Box::pin(jobs::purge_deleted(database.clone())),

@@ -16,7 +16,7 @@ pub enum RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 80] = {
+pub const METHODS: [(&str, RequiredAccess); 82] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -27,6 +27,7 @@ pub const METHODS: [(&str, RequiredAccess); 80] = {
     const RELAYS_WORK: RequiredAccess = RequiredAccess::Scopes(&[Scope::RelaysWork]);
     const STREAMS_PUBLISH: RequiredAccess = RequiredAccess::Scopes(&[Scope::StreamsPublish]);
     const WEBHOOKS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::WebhooksRead]);
+    const USAGE_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::UsageRead]);
     const WEBHOOKS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::WebhooksWrite]);
     // An endpoint gets projects and streams.
     const WEBHOOKS_SEND: RequiredAccess = RequiredAccess::Scopes(&[
@@ -141,6 +142,8 @@ pub const METHODS: [(&str, RequiredAccess); 80] = {
             WEBHOOKS_READ,
         ),
         ("/sluice.v1.WebhookService/RedeliverWebhook", WEBHOOKS_SEND),
+        ("/sluice.v1.UsageService/GetUsage", USAGE_READ),
+        ("/sluice.v1.UsageService/ListUsage", USAGE_READ),
     ]
 };
 

@@ -24,7 +24,7 @@ use crate::{
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
-        webhook_service_client::WebhookServiceClient,
+        usage_service_client::UsageServiceClient, webhook_service_client::WebhookServiceClient,
     },
     root_certificates::platform_roots,
 };
@@ -75,6 +75,7 @@ pub(super) struct Api {
     pub project: ProjectServiceClient<Authorized>,
     pub stream: StreamServiceClient<Authorized>,
     pub webhook: WebhookServiceClient<Authorized>,
+    pub usage: UsageServiceClient<Authorized>,
 }
 
 type Authorized = InterceptedService<Channel, Bearer>;
@@ -377,7 +378,8 @@ impl Session {
             auth: AuthServiceClient::with_interceptor(channel(), bearer.clone()),
             project: ProjectServiceClient::with_interceptor(channel(), bearer.clone()),
             stream: StreamServiceClient::with_interceptor(channel(), bearer.clone()),
-            webhook: WebhookServiceClient::with_interceptor(channel(), bearer),
+            webhook: WebhookServiceClient::with_interceptor(channel(), bearer.clone()),
+            usage: UsageServiceClient::with_interceptor(channel(), bearer),
         })
     }
 }

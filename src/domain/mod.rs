@@ -49,6 +49,7 @@ mod stream;
 mod stream_delay;
 mod stream_key_lint;
 mod stream_sample;
+mod usage;
 mod user;
 mod webhook;
 mod webhook_url;
@@ -69,7 +70,7 @@ pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
     ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SecondFactorId,
-    SessionId, StreamId, UserId, WebhookDeliveryId, WebhookId,
+    SessionId, StreamId, UsageRecordId, UserId, WebhookDeliveryId, WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -105,6 +106,10 @@ pub use stream::{
 };
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
+pub use usage::{
+    MeteredRelay, MeteredStream, StreamMeter, Usage, UsageFilter, UsageKey, UsageReading,
+    UsageRecord,
+};
 pub use user::{EmailChange, Identity, Profile, Session, SessionTimeouts, Tenant, User};
 pub use webhook::{
     EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,

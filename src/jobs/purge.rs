@@ -11,7 +11,7 @@ use crate::{
     repositories::{
         AuditLog, DestinationChecks, EmailChanges, Events, FailedAttempts, IdempotencyKey,
         KeyRecords, KnownNetworks, MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions,
-        StreamSamples, Streams, TokenRevocations, WebhookDeliveries, Workers,
+        StreamSamples, Streams, TokenRevocations, UsageRecords, WebhookDeliveries, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -40,6 +40,8 @@ pub struct Retention {
     pub streams: Option<Duration>,
     /// Of deliveries to webhooks.
     pub webhook_deliveries: Duration,
+    /// Of records of usage.
+    pub usage: Duration,
 }
 
 /// A kind of record that is purged.
@@ -66,10 +68,11 @@ enum PurgeTarget {
     DestinationChecks,
     Keys,
     WebhookDeliveries,
+    Usage,
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -91,13 +94,14 @@ impl PurgeTarget {
         Self::DestinationChecks,
         Self::Keys,
         Self::WebhookDeliveries,
+        Self::Usage,
     ];
 }
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
 /// audit events, unused e-mail tokens, expired changes of addresses, networks of old sign-ins, unsent messages, refused publishes,
 /// former publish connections, silent nodes, former relay workers, samples of statistics, checks of
-/// destinations, ended streams, and retired keys. Never
+/// destinations, ended streams, usage, and retired keys. Never
 /// returns.
 pub async fn purge(database: Database, retention: Retention) {
     let mut timer = JobTimer::new("purge", PURGE_INTERVAL);
@@ -147,6 +151,13 @@ async fn purge_target(
             })
             .await
         }
+        (PurgeTarget::Usage, _) => {
+            let records = UsageRecords::new(database.clone());
+            delete_batches(target, MAX_SKIPPED, |batch| {
+                records.purge(now - retention.usage, batch)
+            })
+            .await
+        }
         _ => {
             delete_batches(target, MAX_SKIPPED, |batch| {
                 purge_batch(database, target, now - retention.audit_events, now, batch)
@@ -193,9 +204,10 @@ async fn purge_batch(
             DestinationChecks::new(owned).purge(before, batch).await
         }
         // They have no batches, or a retention of their own.
-        PurgeTarget::Streams | PurgeTarget::Keys | PurgeTarget::WebhookDeliveries => {
-            Ok(DeletedBatch::default())
-        }
+        PurgeTarget::Streams
+        | PurgeTarget::Keys
+        | PurgeTarget::WebhookDeliveries
+        | PurgeTarget::Usage => Ok(DeletedBatch::default()),
     }
 }
 

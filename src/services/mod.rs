@@ -11,6 +11,7 @@ mod paging;
 mod project;
 mod rpc;
 mod stream;
+mod usage;
 mod webhook;
 
 pub use auth::{AuthDependencies, AuthService};
@@ -18,4 +19,5 @@ pub use operator::OperatorService;
 pub(crate) use operator::key_message;
 pub use project::ProjectService;
 pub use stream::{MessageIntervals, NodeReconciler, StreamService, SyncOutcome};
+pub use usage::UsageService;
 pub use webhook::{WebhookDependencies, WebhookService, event_writer};

@@ -22,4 +22,5 @@ mod relay;
 mod requests;
 mod stream;
 mod transport;
+mod usage;
 mod webhooks;

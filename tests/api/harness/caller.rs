@@ -8,7 +8,7 @@ use sluice::{
         self as pb, auth_service_client::AuthServiceClient,
         operator_service_client::OperatorServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
-        webhook_service_client::WebhookServiceClient,
+        usage_service_client::UsageServiceClient, webhook_service_client::WebhookServiceClient,
     },
     repositories::{NewOperatorKey, NewSecret, OperatorKeys},
 };
@@ -46,6 +46,7 @@ pub struct Client {
     pub stream: StreamServiceClient<InterceptedService<Channel, Bearer>>,
     pub operator: OperatorServiceClient<InterceptedService<Channel, Bearer>>,
     pub webhook: WebhookServiceClient<InterceptedService<Channel, Bearer>>,
+    pub usage: UsageServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 impl Client {
@@ -66,7 +67,8 @@ impl Client {
             project: ProjectServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             stream: StreamServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             operator: OperatorServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            webhook: WebhookServiceClient::with_interceptor(channel.clone(), bearer),
+            webhook: WebhookServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            usage: UsageServiceClient::with_interceptor(channel.clone(), bearer),
         }
     }
 }
