@@ -268,6 +268,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "30_change_email_addresses.sql",
         "b27f03787b7e37aa7f6f33b63a4f1c97f95007d25a7ada8ac73f92daadfef5dd",
     ),
+    (
+        "postgres",
+        "31_create_organizations.sql",
+        "9b66d94875997b36bd73e71fb7188739b0cdd0145e139f3035553f441ef2e9f6",
+    ),
+    (
+        "sqlite",
+        "31_create_organizations.sql",
+        "7b20b5e634c2985e06792dbeee9379a582cd5fd8806fbecc9f1007d17ebafaa1",
+    ),
 ];
 
 #[rstest]
@@ -304,6 +314,12 @@ fn a_landed_migration_never_changes(#[case] engine: &str) {
     assert!(landed.is_empty(), "migrations have disappeared: {landed:?}");
 }
 
+/// Migrations that do more than add, each with the test that the previous version goes on beside.
+const CHANGING: &[(&str, &str)] = &[(
+    "31_create_organizations.sql",
+    "database::organizations::the_previous_version_creates_and_deletes_accounts_and_projects",
+)];
+
 /// Servers of the previous version go on beside a new one: what they read and write stays as it was.
 #[rstest]
 #[case("postgres")]
@@ -311,6 +327,10 @@ fn a_landed_migration_never_changes(#[case] engine: &str) {
 fn migrations_only_add(#[case] engine: &str) {
     for entry in fs::read_dir(format!("migrations/{engine}")).unwrap() {
         let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if CHANGING.iter().any(|(changing, _)| *changing == name) {
+            continue;
+        }
         let text = fs::read_to_string(&path).unwrap();
         let lines = text
             .lines()
