@@ -19,11 +19,7 @@ text_enum! {
 impl Role {
     /// The scopes of a member with this role.
     pub fn scopes(self) -> Scopes {
-        const VIEWER: [Scope; 3] = [
-            Scope::ProjectsRead,
-            Scope::StreamsRead,
-            Scope::WebhooksRead,
-        ];
+        const VIEWER: [Scope; 3] = [Scope::ProjectsRead, Scope::StreamsRead, Scope::WebhooksRead];
         const PRODUCER: [Scope; 2] = [Scope::ProjectsWrite, Scope::StreamsWrite];
         const ADMIN: [Scope; 1] = [Scope::WebhooksWrite];
         let viewer = VIEWER.into_iter();
@@ -116,7 +112,10 @@ mod tests {
 
     #[test]
     fn an_owner_has_the_scopes_of_users_and_no_other() {
-        assert_eq!(Role::Owner.scopes(), Scope::USER_SCOPES.into_iter().collect());
+        assert_eq!(
+            Role::Owner.scopes(),
+            Scope::USER_SCOPES.into_iter().collect()
+        );
     }
 
     #[test]
@@ -133,7 +132,10 @@ mod tests {
     fn the_names_of_a_role_and_higher_ones_contain_no_lower_one() {
         for role in Role::ALL {
             for other in Role::ALL {
-                let is_named = role.and_higher().split(' ').any(|name| name == other.as_str());
+                let is_named = role
+                    .and_higher()
+                    .split(' ')
+                    .any(|name| name == other.as_str());
                 assert_eq!(is_named, other <= role);
             }
         }

@@ -175,9 +175,7 @@ macro_rules! user_columns {
         )
     };
 }
-pub(crate) use {
-    columns, fetch_all_in, for_share, is_member, owned_by, owned_in, user_columns,
-};
+pub(crate) use {columns, fetch_all_in, for_share, is_member, owned_by, owned_in, user_columns};
 
 impl_from_row!(User: id, email, email_verified, display_name, create_time, update_time);
 

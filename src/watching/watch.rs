@@ -66,7 +66,8 @@ impl Watch {
         if !tenant.restricted {
             self.followed = Some(tenant.organization);
             let wake = Arc::clone(&self.wake);
-            self.hub.follow_created(tenant.organization, self.number, wake);
+            self.hub
+                .follow_created(tenant.organization, self.number, wake);
         }
     }
 

@@ -115,8 +115,11 @@ impl StreamKeys {
         now: Time,
     ) -> Result<(Project, Option<Time>)> {
         let mut tx = self.database.begin_read_only().await?;
-        let project: Option<Project> =
-            fetch_optional!(tx, SELECT_OWNED, [id, tenant.user, tenant.key, tenant.roles()])?;
+        let project: Option<Project> = fetch_optional!(
+            tx,
+            SELECT_OWNED,
+            [id, tenant.user, tenant.key, tenant.roles()]
+        )?;
         let Some(project) = project else {
             return Err(refusal_in(&mut tx, tenant, id).await);
         };

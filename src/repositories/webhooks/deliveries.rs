@@ -30,11 +30,7 @@ impl WebhookDeliveries {
         Err(refusal(tenant, ("webhook_delivery", id), is_visible).await)
     }
 
-    async fn find(
-        &self,
-        tenant: Tenant,
-        id: WebhookDeliveryId,
-    ) -> Result<Option<WebhookDelivery>> {
+    async fn find(&self, tenant: Tenant, id: WebhookDeliveryId) -> Result<Option<WebhookDelivery>> {
         fetch_optional!(
             self.database.reader(),
             concat!(

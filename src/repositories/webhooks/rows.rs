@@ -4,9 +4,7 @@ use sqlx::Row;
 
 use crate::{
     database::Transaction,
-    domain::{
-        OrganizationId, Time, Webhook, WebhookDelivery, WebhookDisableReason, WebhookTarget,
-    },
+    domain::{OrganizationId, Time, Webhook, WebhookDelivery, WebhookDisableReason, WebhookTarget},
     error::Result,
 };
 

@@ -8,7 +8,10 @@ use crate::{
     domain::{StreamSample, now},
     error::Result,
     proto::v1 as pb,
-    services::{fields::read_id, rpc::{tenant, tenant_and_audit}},
+    services::{
+        fields::read_id,
+        rpc::{tenant, tenant_and_audit},
+    },
 };
 
 /// The RPCs with which owners control streams.

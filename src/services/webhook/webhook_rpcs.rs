@@ -13,7 +13,10 @@ use crate::{
     error::{Error, Result},
     proto::v1 as pb,
     repositories::Created,
-    services::{fields::read_id, rpc::{tenant, tenant_and_audit}},
+    services::{
+        fields::read_id,
+        rpc::{tenant, tenant_and_audit},
+    },
 };
 
 /// The RPCs for webhooks themselves.

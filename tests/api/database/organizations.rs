@@ -178,16 +178,19 @@ async fn the_previous_version_creates_and_deletes_accounts_and_projects(
     assert_eq!(count(&database, "organizations").await, 1);
 
     database.execute(&about(&database, PURGE, 1)).await;
-    for table in ["organizations", "projects", "destinations", "webhook_cursors"] {
+    for table in [
+        "organizations",
+        "projects",
+        "destinations",
+        "webhook_cursors",
+    ] {
         assert_eq!(count(&database, table).await, 0, "{table}");
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_project_needs_an_organization_that_exists(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+async fn a_project_needs_an_organization_that_exists(#[values(Sqlite, Postgres)] engine: Engine) {
     let database = TestDatabase::create(engine).await;
     database.execute(&about(&database, ACCOUNT, 1)).await;
     let moved = about(&database, "update projects set owner_id = ID", 2);
