@@ -14,7 +14,7 @@ create table organizations (
 create index organizations_by_deletion on organizations (delete_time)
     where delete_time is not null;
 
--- Deleted accounts and organizations have none.
+-- Deleted users and organizations have none.
 create table memberships (
     organization_id uuid not null references organizations (id) on delete cascade,
     user_id uuid not null references users (id) on delete cascade,
@@ -25,8 +25,9 @@ create table memberships (
 );
 create index memberships_of_user on memberships (user_id, organization_id);
 
-insert into organizations (id, display_name, personal, create_time, update_time)
-select id, '', true, create_time, create_time
+insert into organizations
+    (id, display_name, personal, create_time, update_time, delete_time)
+select id, '', true, create_time, create_time, delete_time
 from users;
 
 -- The personal organization comes and goes with its user, also while the previous version runs
@@ -46,14 +47,15 @@ $$;
 create trigger users_create_organization after insert on users
     for each row execute function create_personal_organization();
 
-create function end_memberships() returns trigger language plpgsql as $$
+create function mark_personal_organization() returns trigger language plpgsql as $$
 begin
+    update organizations set delete_time = new.delete_time where id = new.id;
     delete from memberships where user_id = new.id;
     return null;
 end
 $$;
-create trigger users_end_memberships after update of delete_time on users
-    for each row when (new.delete_time is not null) execute function end_memberships();
+create trigger users_mark_organization after update of delete_time on users
+    for each row when (new.delete_time is not null) execute function mark_personal_organization();
 
 create function delete_personal_organization() returns trigger language plpgsql as $$
 begin
@@ -65,8 +67,9 @@ create trigger users_delete_organization after delete on users
     for each row execute function delete_personal_organization();
 
 -- Users that were created before the trigger: no statement writes to users from here on.
-insert into organizations (id, display_name, personal, create_time, update_time)
-select id, '', true, create_time, create_time
+insert into organizations
+    (id, display_name, personal, create_time, update_time, delete_time)
+select id, '', true, create_time, create_time, delete_time
 from users
 on conflict do nothing;
 
@@ -76,7 +79,12 @@ from users
 where delete_time is null
 on conflict do nothing;
 
--- A user without an organization was deleted meanwhile.
+-- Users that were deleted meanwhile.
+update organizations
+set delete_time = users.delete_time
+from users
+where users.id = organizations.id and users.delete_time is not null
+  and organizations.delete_time is null;
 delete from organizations
 where not exists (select 1 from users where users.id = organizations.id);
 

@@ -14,7 +14,7 @@ create table organizations (
 create index organizations_by_deletion on organizations (delete_time)
     where delete_time is not null;
 
--- Deleted accounts and organizations have none.
+-- Deleted users and organizations have none.
 create table memberships (
     organization_id BLOB not null references organizations (id) on delete cascade,
     user_id BLOB not null references users (id) on delete cascade,
@@ -25,8 +25,9 @@ create table memberships (
 ) strict;
 create index memberships_of_user on memberships (user_id, organization_id);
 
-insert into organizations (id, display_name, personal, create_time, update_time)
-select id, '', true, create_time, create_time
+insert into organizations
+    (id, display_name, personal, create_time, update_time, delete_time)
+select id, '', true, create_time, create_time, delete_time
 from users;
 
 insert into memberships (organization_id, user_id, role, create_time, update_time)
@@ -46,9 +47,10 @@ begin
     where changes() = 1;
 end;
 
-create trigger users_end_memberships after update of delete_time on users
+create trigger users_mark_organization after update of delete_time on users
 when new.delete_time is not null
 begin
+    update organizations set delete_time = new.delete_time where id = new.id;
     delete from memberships where user_id = new.id;
 end;
 

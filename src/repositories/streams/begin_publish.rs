@@ -89,8 +89,7 @@ macro_rules! select_begin_state {
                  from projects k
                  join organizations o on o.id = k.owner_id
                  left join users u on u.id = k.owner_id
-                 where k.delete_time is null and o.delete_time is null
-                   and u.delete_time is null and k.id = ",
+                 where k.delete_time is null and o.delete_time is null and k.id = ",
             project_of_key!(),
             ") p on true
              left join streams s on s.end_time is null and s.project_id = ",

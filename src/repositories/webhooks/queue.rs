@@ -43,8 +43,8 @@ pub struct DueEvents {
 }
 
 /// Selects [`DueEvents`] at `$1`, at most `$2`; of failing webhooks if `$3`. The pairs of webhooks
-/// and projects come first: `cross join` keeps SQLite from reading all projects. Only a personal
-/// organization has the id of a user, who may be suspended.
+/// and projects come first: `cross join` keeps SQLite from reading all projects or
+/// organizations. A personal organization has the id of its user, who may be suspended.
 macro_rules! select_due {
     ($pairs:expr, $busy:literal) => {
         concat!(
@@ -55,11 +55,12 @@ macro_rules! select_due {
             ") pair
              cross join webhooks w
              cross join projects p
+             cross join organizations o
              left join users u on u.id = w.owner_id
              left join webhook_cursors c
                on c.webhook_id = pair.webhook_id and c.project_id = pair.project_id
-             where w.id = pair.webhook_id and p.id = pair.project_id
-               and u.delete_time is null and u.suspend_time is null
+             where w.id = pair.webhook_id and p.id = pair.project_id and o.id = w.owner_id
+               and o.delete_time is null and u.suspend_time is null
                and (c.revision is null
                     or (c.revision < p.revision and c.next_attempt_time <= $1
                         and (c.lease_expire_time is null or c.lease_expire_time <= $1)))

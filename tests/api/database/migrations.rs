@@ -271,12 +271,12 @@ const LANDED: &[(&str, &str, &str)] = &[
     (
         "postgres",
         "31_create_organizations.sql",
-        "9b66d94875997b36bd73e71fb7188739b0cdd0145e139f3035553f441ef2e9f6",
+        "d8278ba0f2af2fdf38c1a7a67511155beba00f441db7a03fdd604d3007d372ab",
     ),
     (
         "sqlite",
         "31_create_organizations.sql",
-        "7b20b5e634c2985e06792dbeee9379a582cd5fd8806fbecc9f1007d17ebafaa1",
+        "c2ada2a6ce136612a0e32cd05156e63374755037868c7c7ac6bcdd0cb8dc36f4",
     ),
 ];
 

@@ -156,9 +156,11 @@ async fn a_migration_keeps_every_row_and_gives_each_user_a_personal_organization
         join organizations o on o.id = m.organization_id and o.personal
         join projects p on p.owner_id = o.id
         where m.user_id = o.id and m.role = 'owner'";
-    // A deleted account is a member of nothing.
     assert_eq!(count(&database, owned).await, 2);
+    // A deleted account is a member of nothing.
     assert_eq!(count(&database, "memberships").await, 2);
+    let deleted = "organizations where delete_time is not null";
+    assert_eq!(count(&database, deleted).await, 1);
 }
 
 #[rstest]
@@ -175,7 +177,8 @@ async fn the_previous_version_creates_and_deletes_accounts_and_projects(
 
     database.execute(&about(&database, DELETION, 1)).await;
     assert_eq!(count(&database, "memberships").await, 0);
-    assert_eq!(count(&database, "organizations").await, 1);
+    let deleted = "organizations where delete_time is not null";
+    assert_eq!(count(&database, deleted).await, 1);
 
     database.execute(&about(&database, PURGE, 1)).await;
     for table in [
