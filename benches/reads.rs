@@ -151,10 +151,7 @@ async fn rate(
 }
 
 async fn read(side: &Reads, owner: UserId, id: ProjectId) -> anyhow::Result<()> {
-    let tenant = Tenant {
-        user: owner,
-        restricted_to: None,
-    };
+    let tenant = Tenant::of_user(owner);
     match side {
         Reads::Batched(projects) => drop(projects.get(tenant, id).await?),
         Reads::Alone(_) => anyhow::bail!("each caller has its own"),
@@ -185,10 +182,7 @@ async fn fill(database: &Database) -> anyhow::Result<(UserId, Arc<Vec<ProjectId>
         |user| AuditContext::for_user("CreateProject", Some(user), RequestOrigin::default());
     let users = Users::new(database.clone());
     let owner = users.create(&user, &audit(user.id), now()).await?.id;
-    let tenant = Tenant {
-        user: owner,
-        restricted_to: None,
-    };
+    let tenant = Tenant::of_user(owner);
     let projects = Projects::new(database.clone());
     let mut ids = Vec::new();
     for _ in 0..PROJECTS {

@@ -17,7 +17,7 @@ use std::{env, fs, path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use figures::Figure;
-use media::{Child, ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Proxy, Sandbox};
+use media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Proxy, Publisher, Sandbox};
 use owner::{Owner, wait_for};
 use sluice::proto::v1::{self as pb, RelayState::Broadcasting};
 use source::Source;
@@ -90,13 +90,13 @@ impl Scene {
         })
     }
 
-    fn publish(&self) -> anyhow::Result<Child> {
+    fn publish(&self) -> anyhow::Result<Publisher> {
         let url = format!("{}/{}", self.nginx.ingest(), self.owner.key);
         self.source.publish(&url)
     }
 
     /// Publishes, and waits until the relay broadcasts.
-    async fn broadcast(&self) -> anyhow::Result<(Child, pb::Stream, pb::Relay)> {
+    async fn broadcast(&self) -> anyhow::Result<(Publisher, pb::Stream, pb::Relay)> {
         let publisher = self.publish()?;
         let stream = self.owner.live(1).await?;
         let mut relays = self.owner.relays_are(&stream, Broadcasting, 1).await?;
@@ -104,7 +104,7 @@ impl Scene {
     }
 
     /// Stops a stream, and waits until nothing of it runs.
-    async fn stop(&self, publisher: &mut Child, stream: &pb::Stream) -> anyhow::Result<()> {
+    async fn stop(&self, publisher: &mut Publisher, stream: &pb::Stream) -> anyhow::Result<()> {
         self.owner.stop_stream(stream).await?;
         wait_for("nothing is connected", async || {
             let is_over = publisher.ended().is_some() && self.proxy.open() == 0;

@@ -2,8 +2,8 @@
 
 create table usage_records (
     id BLOB primary key,
-    -- The tenant. A record outlives its project and its destination, and is deleted with the account.
-    owner_id BLOB not null,
+    -- The organization. A record outlives its project and its destination.
+    owner_id BLOB not null references organizations (id) on delete cascade,
     project_id BLOB not null,
     -- All zeros: the streams of the project, not what was delivered to a destination.
     destination_id BLOB not null,

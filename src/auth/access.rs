@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use crate::domain::Scope;
+use crate::domain::{Role, Scope};
 
 /// The access that an RPC requires of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub enum RequiredAccess {
     Session,
     /// An access token with all of these scopes.
     Scopes(&'static [Scope]),
+}
+
+impl RequiredAccess {
+    /// The lowest role of a member that has the required scopes.
+    pub fn role(self) -> Role {
+        match self {
+            Self::Scopes(scopes) => Role::lowest_with(scopes),
+            // Such a method names the role that it requires.
+            Self::Public | Self::Session => Role::Owner,
+        }
+    }
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.

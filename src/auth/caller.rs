@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        ApiKey, ApiKeyId, AuditContext, NodeId, RequestOrigin, Scope, Scopes, SessionId, Tenant,
-        Time, UserId,
+        ApiKey, ApiKeyId, AuditContext, NodeId, OrganizationId, RequestOrigin, Role, Scope, Scopes,
+        SessionId, Tenant, Time, UserId,
     },
     error::{Error, Result},
 };
@@ -67,20 +67,24 @@ impl Subject {
 }
 
 impl Caller {
-    /// The tenant whose data the caller may access; `SessionRequired` for operators.
-    pub fn tenant(&self) -> Result<Tenant> {
-        let (user, restricted_to) = match self.subject {
-            Subject::User { user, .. } => (user, None),
+    /// The tenant whose data the caller may access with this role at least; `SessionRequired` for
+    /// operators.
+    pub fn tenant(&self, role: Role) -> Result<Tenant> {
+        let (user, key, restricted) = match self.subject {
+            Subject::User { user, .. } => (user, None, false),
             Subject::Program {
                 user,
                 key,
                 restricted,
-            } => (user, restricted.then_some(key)),
+            } => (user, Some(key), restricted),
             Subject::Operator { .. } => return Err(Error::SessionRequired),
         };
         Ok(Tenant {
             user,
-            restricted_to,
+            key,
+            restricted,
+            organization: OrganizationId::personal(user),
+            role,
         })
     }
 

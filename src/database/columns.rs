@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     EmailKind, EndReason, Id, IngestProtocol, KeyPurpose, NodeId, OutagePolicy, Platform,
-    PublishConflictPolicy, ReconnectWindow, RefusalReason, RelayState, Scopes, StreamState,
+    PublishConflictPolicy, ReconnectWindow, RefusalReason, RelayState, Role, Scopes, StreamState,
     WebhookDeliveryState, WebhookDisableReason, WebhookEventTypes,
 };
 
@@ -72,7 +72,7 @@ macro_rules! impl_decode {
 impl_decode!(
     String => |name| Self::parse(&name);
     EmailKind, EndReason, IngestProtocol, KeyPurpose, OutagePolicy, Platform,
-    PublishConflictPolicy, RefusalReason, RelayState, StreamState, WebhookDeliveryState,
+    PublishConflictPolicy, RefusalReason, RelayState, Role, StreamState, WebhookDeliveryState,
     WebhookDisableReason,
 );
 impl_decode!(String => |text| Self::parse(&text).ok(); NodeId);

@@ -224,7 +224,10 @@ async fn apply(connection: &mut PgConnection, migration: &Migration) -> Result<(
     Ok(())
 }
 
+/// A migration that writes a table anew drops the former one: without foreign keys this deletes no
+/// rows of other tables. The setting cannot change in its transaction.
 async fn migrate_sqlite(file: &SqliteConnectOptions, limit: Duration) -> Result<(), MigrateError> {
+    let file = file.clone().foreign_keys(false);
     let connected = timeout(limit, file.connect()).await;
     let mut connection = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
     let migrated = SQLITE.run_direct(None, &mut connection, false).await;

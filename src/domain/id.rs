@@ -18,6 +18,7 @@ pub struct Id<K> {
 /// The resources themselves would serve, but this file would then import every one of them.
 mod kind {
     pub enum User {}
+    pub enum Organization {}
     pub enum Session {}
     pub enum ApiKey {}
     pub enum AuditEvent {}
@@ -33,6 +34,8 @@ mod kind {
 
 /// Identifies a user.
 pub type UserId = Id<kind::User>;
+/// Identifies an organization.
+pub type OrganizationId = Id<kind::Organization>;
 /// Identifies a session.
 pub type SessionId = Id<kind::Session>;
 /// Identifies an API key.
@@ -55,6 +58,13 @@ pub type WebhookId = Id<kind::Webhook>;
 pub type WebhookDeliveryId = Id<kind::WebhookDelivery>;
 /// Identifies a record of usage.
 pub type UsageRecordId = Id<kind::UsageRecord>;
+
+impl OrganizationId {
+    /// The personal organization of a user, which has the id of the user.
+    pub fn personal(user: UserId) -> Self {
+        Self::from(user.uuid())
+    }
+}
 
 impl<K> Id<K> {
     /// A new id, greater than all ids this machine has generated before.

@@ -28,6 +28,7 @@ mod name;
 mod node;
 mod node_reconciliation;
 mod operator;
+mod organization;
 mod password;
 mod peer_address;
 mod platform;
@@ -69,8 +70,8 @@ pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
 pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
-    ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SecondFactorId,
-    SessionId, StreamId, UsageRecordId, UserId, WebhookDeliveryId, WebhookId,
+    ApiKeyId, AuditEventId, DestinationId, Id, OrganizationId, Page, ProjectId, RefusalId,
+    SecondFactorId, SessionId, StreamId, UsageRecordId, UserId, WebhookDeliveryId, WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -84,6 +85,7 @@ pub use operator::{
     AuditFilter, OperatorAuditEvent, OperatorKey, OperatorKeyState, OperatorLiveStream,
     UserAccount, UserFilter, UserState,
 };
+pub use organization::{Role, Tenant};
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;
@@ -110,7 +112,7 @@ pub use usage::{
     MeteredRelay, MeteredStream, StreamMeter, Usage, UsageFilter, UsageKey, UsageReading,
     UsageRecord,
 };
-pub use user::{EmailChange, Identity, Profile, Session, SessionTimeouts, Tenant, User};
+pub use user::{EmailChange, Identity, Profile, Session, SessionTimeouts, User};
 pub use webhook::{
     EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,
     WebhookDeliveryRecord, WebhookDeliveryState, WebhookDisableReason, WebhookEventType,

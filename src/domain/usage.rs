@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{Datelike, NaiveDate, NaiveTime, TimeDelta};
 use uuid::Uuid;
 
-use super::{DestinationId, ProjectId, StreamId, Time, UsageRecordId, UserId};
+use super::{DestinationId, OrganizationId, ProjectId, StreamId, Time, UsageRecordId};
 
 /// How long after its end a stream is read again: relays report what they have delivered last.
 const LATE_REPORTS: TimeDelta = TimeDelta::minutes(2);
@@ -71,8 +71,8 @@ impl UsageFilter {
 /// What usage is recorded under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UsageKey {
-    /// The tenant.
-    pub owner_id: UserId,
+    /// The organization.
+    pub owner_id: OrganizationId,
     /// The start of the hour.
     pub hour_time: Time,
     /// The project.
@@ -88,8 +88,8 @@ pub struct MeteredStream {
     pub stream_id: StreamId,
     /// Its project.
     pub project_id: ProjectId,
-    /// The tenant.
-    pub owner_id: UserId,
+    /// The organization.
+    pub owner_id: OrganizationId,
     /// When it became live; `None` if it has not.
     pub live_time: Option<Time>,
     /// When it ended.
@@ -256,7 +256,7 @@ mod tests {
         MeteredStream {
             stream_id: StreamId::generate(),
             project_id: ProjectId::generate(),
-            owner_id: UserId::generate(),
+            owner_id: OrganizationId::generate(),
             live_time: Some(at(0)),
             end_time: None,
             epoch: 1,

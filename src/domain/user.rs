@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{ApiKeyId, Email, Name, RequestOrigin, SessionId, Time, UserId};
+use super::{Email, Name, RequestOrigin, SessionId, Time, UserId};
 
 /// A person's account.
 #[derive(Debug, Clone)]
@@ -45,18 +45,6 @@ impl EmailChange {
     pub fn awaits_new_email(&self) -> bool {
         self.new_confirm_time.is_none()
     }
-}
-
-/// The owner of the data that a call may access.
-///
-/// Every repository method on owned data has it as a parameter and in its `where` clause, so that
-/// rows of other tenants are not found.
-#[derive(Debug, Clone, Copy)]
-pub struct Tenant {
-    /// The user who owns the data.
-    pub user: UserId,
-    /// The API key to whose projects the call is restricted, if any.
-    pub restricted_to: Option<ApiKeyId>,
 }
 
 /// A person's identity at an OpenID Connect issuer.

@@ -1,7 +1,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    Change, Event, Invalid, Name, ProjectId, StreamState, Time, UserId, WebhookDeliveryId,
+    Change, Event, Invalid, Name, OrganizationId, ProjectId, StreamState, Time, WebhookDeliveryId,
     WebhookId, WebhookUrl, invalid::refuse, project::etag,
 };
 
@@ -340,8 +340,8 @@ pub struct WebhookLease {
 pub struct WebhookProgress {
     /// The webhook.
     pub webhook_id: WebhookId,
-    /// The tenant.
-    pub owner_id: UserId,
+    /// The organization.
+    pub owner_id: OrganizationId,
     /// The project.
     pub project_id: ProjectId,
     /// The endpoint that was sent to.
@@ -380,8 +380,8 @@ pub struct WebhookDeliveryRecord {
 pub struct WebhookTarget {
     /// The webhook.
     pub id: WebhookId,
-    /// The tenant.
-    pub owner_id: UserId,
+    /// The organization.
+    pub owner_id: OrganizationId,
     /// The endpoint.
     pub url: String,
     /// The types of events that are sent.

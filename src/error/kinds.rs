@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::with_causes;
-use crate::domain::{NodeId, RefusalCause, Scope, Violation};
+use crate::domain::{NodeId, RefusalCause, Role, Scope, Violation};
 
 /// A result with the service's own error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -53,6 +53,9 @@ pub enum Error {
     /// The token lacks a scope.
     #[error("the token lacks the scope {}", .0.as_str())]
     ScopeMissing(Scope),
+    /// The role in the organization is too low: this one is needed at least.
+    #[error("the role in the organization is too low: {} or a higher one is needed", .0.as_str())]
+    RoleInsufficient(Role),
     /// Only a signed-in user may call this.
     #[error("only a signed-in user may call this")]
     SessionRequired,

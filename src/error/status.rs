@@ -45,6 +45,7 @@ impl Error {
             Self::RefreshTokenReused => (Code::Unauthenticated, Reason::RefreshTokenReused),
             Self::ApiKeyInvalid => (Code::Unauthenticated, Reason::ApiKeyInvalid),
             Self::ScopeMissing(_) => (Code::PermissionDenied, Reason::ScopeMissing),
+            Self::RoleInsufficient(_) => (Code::PermissionDenied, Reason::RoleInsufficient),
             Self::SessionRequired => (Code::PermissionDenied, Reason::SessionRequired),
             Self::ApiKeyRestricted => (Code::PermissionDenied, Reason::ApiKeyRestricted),
             Self::NodeMismatch(_) => (Code::PermissionDenied, Reason::NodeMismatch),
@@ -174,6 +175,7 @@ impl Error {
             | Self::IdTokenInvalid
             | Self::MailTokenInvalid
             | Self::ScopeMissing(_)
+            | Self::RoleInsufficient(_)
             | Self::SessionRequired
             | Self::ApiKeyRestricted
             | Self::NodeMismatch(_)
@@ -226,6 +228,7 @@ impl Error {
     fn metadata(&self) -> std::collections::HashMap<String, String> {
         match self {
             Self::ScopeMissing(scope) => [("scope".to_owned(), scope.as_str().to_owned())].into(),
+            Self::RoleInsufficient(role) => [("role".to_owned(), role.as_str().to_owned())].into(),
             Self::AccessTokenMalformed(found) => {
                 [("found".to_owned(), found.name().to_owned())].into()
             }

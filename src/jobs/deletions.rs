@@ -26,7 +26,7 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of deleted resources that are read at once.
 const PAGE_SIZE: i64 = 100;
 
-/// Deletes the projects of deleted accounts, so that their streams end; never returns.
+/// Deletes the projects of deleted organizations, so that their streams end; never returns.
 pub async fn delete_orphaned_projects(database: Database) {
     let deletions = Deletions::new(database);
     let mut retries = Retries::default();
@@ -37,7 +37,7 @@ pub async fn delete_orphaned_projects(database: Database) {
         if let Err(error) = &deleted {
             tracing::warn!(
                 error = error.with_causes(),
-                "cannot delete the projects of deleted accounts"
+                "cannot delete the projects of deleted organizations"
             );
         }
         run.finish(matches!(deleted, Ok(true)));
@@ -60,7 +60,7 @@ async fn delete_orphans(deletions: &Deletions, retries: &mut Retries<ProjectId>)
                 Attempt::Postponed => is_success = false,
                 Attempt::Failed(error) => {
                     let error = error.with_causes();
-                    tracing::warn!(project_id = %id, error, "cannot delete a project of a deleted account");
+                    tracing::warn!(project_id = %id, error, "cannot delete a project of a deleted organization");
                     is_success = false;
                 }
             }

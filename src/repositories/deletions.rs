@@ -24,11 +24,11 @@ pub struct Deletions {
 pub enum DeletedKind {
     /// Accounts without projects.
     Account,
-    /// Projects that were deleted long ago, or whose account is deleted.
+    /// Projects that were deleted long ago, or whose organization is deleted.
     Project,
     /// Destinations.
     Destination,
-    /// Webhooks: also those of deleted accounts, and those of deleted projects whose last event has
+    /// Webhooks: also those of deleted organizations, and those of deleted projects whose last event has
     /// been sent.
     Webhook,
 }
@@ -70,9 +70,9 @@ const FIND_PROJECTS: &str = "select id
      where delete_time <= $1 and id > $2
      union
      select p.id
-     from users u
-     join projects p on p.owner_id = u.id
-     where u.delete_time is not null and p.delete_time is not null and p.id > $2
+     from organizations o
+     join projects p on p.owner_id = o.id
+     where o.delete_time is not null and p.delete_time is not null and p.id > $2
      order by id
      limit $3";
 const FIND_DESTINATIONS: &str = "select id
@@ -86,9 +86,9 @@ const FIND_WEBHOOKS: &str = "select id
      where delete_time <= $1 and id > $2
      union
      select w.id
-     from users u
-     join webhooks w on w.owner_id = u.id
-     where u.delete_time is not null and w.id > $2
+     from organizations o
+     join webhooks w on w.owner_id = o.id
+     where o.delete_time is not null and w.id > $2
      union
      select w.id
      from projects p
@@ -219,7 +219,7 @@ impl Deletions {
     }
 
     /// At most `limit` ids after `above` of what was deleted at a time or before, in their
-    /// order. Projects of deleted accounts are found whenever they were deleted.
+    /// order. Projects of deleted organizations are found whenever they were deleted.
     pub async fn list(
         &self,
         kind: DeletedKind,
@@ -251,21 +251,21 @@ impl Deletions {
     }
 
     /// At most `limit` projects after `above`, in their order, that are not deleted although
-    /// their account is.
+    /// their organization is.
     pub async fn list_orphans(&self, above: Uuid, limit: i64) -> Result<Vec<ProjectId>> {
         fetch_scalars!(
             self.database.reader(),
             "select p.id
-             from users u
-             join projects p on p.owner_id = u.id
-             where u.delete_time is not null and p.delete_time is null and p.id > $1
+             from organizations o
+             join projects p on p.owner_id = o.id
+             where o.delete_time is not null and p.delete_time is null and p.id > $1
              order by p.id
              limit $2",
             [above, limit]
         )
     }
 
-    /// Deletes a project of a deleted account, as its owner would: its stream ends.
+    /// Deletes a project of a deleted organization, as its members would: its stream ends.
     pub async fn delete_orphan(&self, id: ProjectId, now: Time) -> Result<()> {
         self.database
             .transaction(|mut tx| async move {

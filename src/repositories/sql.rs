@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::Row;
 
 use crate::{
-    domain::{Id, RequestOrigin, User},
+    domain::{Id, RequestOrigin, Role, Tenant, User},
     error::{Error, Result},
 };
 
@@ -20,18 +20,55 @@ macro_rules! columns {
     };
 }
 
-/// The condition that the project `p` belongs to a tenant: to the user that `$user` binds,
-/// whose account is not deleted, and to the projects of the API key that `$key` binds, unless
-/// that is null.
+/// The condition that a user is a member of an organization, with one of the roles that `$roles`
+/// binds ([`Tenant::roles`]). Nobody is a member of a deleted organization, nor is a deleted user.
+macro_rules! is_member {
+    ($organization:literal, $user:literal, $roles:literal) => {
+        concat!(
+            "exists (
+                select 1 from memberships m
+                where m.organization_id = ",
+            $organization,
+            " and m.user_id = ",
+            $user,
+            " and ",
+            $roles,
+            " like '%' || m.role || '%')"
+        )
+    };
+}
+
+/// The condition that a tenant may access the project `p`: the user that `$user` binds is a member
+/// of its organization with one of the roles that `$roles` binds. Unless it is null, the API key
+/// that `$key` binds is one of this organization, and not restricted to other projects.
 macro_rules! owned_by {
-    ($user:literal, $key:literal) => {
+    ($user:literal, $key:literal, $roles:literal) => {
+        concat!(
+            "p.delete_time is null and ",
+            $crate::repositories::sql::is_member!("p.owner_id", $user, $roles),
+            " and (",
+            $key,
+            " is null or exists (
+                select 1 from api_keys k
+                where k.id = ",
+            $key,
+            " and k.user_id = p.owner_id and (not k.restricted or exists (
+                    select 1 from api_key_projects r
+                    where r.api_key_id = k.id and r.project_id = p.id))))"
+        )
+    };
+}
+
+/// The same for all projects of one organization, for lists. The key is null unless it is
+/// restricted ([`Tenant::restricted_to`]).
+macro_rules! owned_in {
+    ($organization:literal, $user:literal, $key:literal, $roles:literal) => {
         concat!(
             "p.owner_id = ",
-            $user,
-            " and p.delete_time is null
-             and exists (select 1 from users u where u.id = ",
-            $user,
-            " and u.delete_time is null) and (",
+            $organization,
+            " and p.delete_time is null and ",
+            $crate::repositories::sql::is_member!($organization, $user, $roles),
+            " and (",
             $key,
             " is null or exists (
                 select 1 from api_key_projects k
@@ -40,6 +77,24 @@ macro_rules! owned_by {
             " and k.project_id = p.id))"
         )
     };
+}
+
+/// The error of a call that has found nothing with the role that it requires:
+/// `RoleInsufficient` if a member with a lower role sees what it concerns.
+pub(crate) async fn refusal<K>(
+    tenant: Tenant,
+    (noun, id): (&'static str, Id<K>),
+    is_visible: impl AsyncFnOnce(Tenant) -> Result<bool>,
+) -> Error {
+    let reader = tenant.requiring(Role::Viewer);
+    match tenant.role {
+        Role::Viewer => Error::not_found(noun, id),
+        role => match is_visible(reader).await {
+            Ok(true) => Error::RoleInsufficient(role),
+            Ok(false) => Error::not_found(noun, id),
+            Err(error) => error,
+        },
+    }
 }
 
 /// Reads the rows of a statement with a column that must be one of many ids, which are `$1`:
@@ -120,7 +175,7 @@ macro_rules! user_columns {
         )
     };
 }
-pub(crate) use {columns, fetch_all_in, for_share, owned_by, user_columns};
+pub(crate) use {columns, fetch_all_in, for_share, is_member, owned_by, owned_in, user_columns};
 
 impl_from_row!(User: id, email, email_verified, display_name, create_time, update_time);
 

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use super::sql::fetch_all_in;
+use super::sql::{fetch_all_in, is_member};
 use crate::{
     database::{Batch, Check, Database, DeletedBatch, Transaction},
     domain::{
-        DestinationId, MeteredRelay, MeteredStream, Page, ProjectId, StreamId, StreamMeter, Tenant,
-        Time, Usage, UsageFilter, UsageReading, UsageRecord, UsageRecordId, UserId,
+        DestinationId, MeteredRelay, MeteredStream, OrganizationId, Page, ProjectId, StreamId,
+        StreamMeter, Tenant, Time, Usage, UsageFilter, UsageReading, UsageRecord, UsageRecordId,
     },
     error::Result,
 };
@@ -28,7 +28,7 @@ pub struct UsageRecords {
 struct StreamRow {
     id: StreamId,
     project_id: ProjectId,
-    owner_id: UserId,
+    owner_id: OrganizationId,
     live_time: Option<Time>,
     end_time: Option<Time>,
     epoch: i64,
@@ -47,16 +47,17 @@ struct RelayRow {
     has_lease: bool,
 }
 
-/// The condition that the record `u` belongs to a tenant: to the user that `$user` binds, whose
-/// account is not deleted, and to the projects of the API key that `$key` binds, unless that is null.
-macro_rules! usage_owned_by {
-    ($user:literal, $key:literal) => {
+/// The condition that a tenant may read the record `u`: it is one of the organization that
+/// `$organization` binds, of which the user is a member. The key is null unless it is restricted to
+/// some projects ([`Tenant::restricted_to`]).
+macro_rules! usage_owned_in {
+    ($organization:literal, $user:literal, $key:literal, $roles:literal) => {
         concat!(
             "u.owner_id = ",
-            $user,
-            " and exists (select 1 from users o where o.id = ",
-            $user,
-            " and o.delete_time is null) and (",
+            $organization,
+            " and ",
+            is_member!($organization, $user, $roles),
+            " and (",
             $key,
             " is null or exists (
                 select 1 from api_key_projects k
@@ -108,16 +109,18 @@ impl UsageRecords {
                         u.bytes_received, u.bytes_delivered
                  from usage_records u
                  where u.id < $1 and ",
-                usage_owned_by!("$2", "$3"),
+                usage_owned_in!("$2", "$3", "$4", "$5"),
                 " and ",
-                filtered_by!("$5", "$6", "$7", "$8"),
+                filtered_by!("$7", "$8", "$9", "$10"),
                 " order by u.id desc
-                 limit $4",
+                 limit $6",
             ),
             [
                 page.below,
+                tenant.organization,
                 tenant.user,
-                tenant.restricted_to,
+                tenant.restricted_to(),
+                tenant.roles(),
                 page.limit(),
                 filter.project_id,
                 filter.destination_id,
@@ -137,13 +140,15 @@ impl UsageRecords {
                         cast(coalesce(sum(u.bytes_delivered), 0) as bigint) as bytes_delivered
                  from usage_records u
                  where ",
-                usage_owned_by!("$1", "$2"),
+                usage_owned_in!("$1", "$2", "$3", "$4"),
                 " and ",
-                filtered_by!("$3", "$4", "$5", "$6"),
+                filtered_by!("$5", "$6", "$7", "$8"),
             ),
             [
+                tenant.organization,
                 tenant.user,
-                tenant.restricted_to,
+                tenant.restricted_to(),
+                tenant.roles(),
                 filter.project_id,
                 filter.destination_id,
                 filter.start_time,

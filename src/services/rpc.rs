@@ -3,8 +3,8 @@
 use tonic::Request;
 
 use crate::{
-    auth::Caller,
-    domain::{AuditContext, PeerAddress, RequestOrigin, Tenant},
+    auth::{Caller, RequiredAccess},
+    domain::{AuditContext, PeerAddress, RequestOrigin, Role, Tenant},
     error::Result,
 };
 
@@ -23,6 +23,17 @@ pub(super) fn request_origin<T>(request: &Request<T>) -> RequestOrigin {
     }
 }
 
+/// The tenant of a request, with the role that its RPC requires.
+pub(super) fn tenant<T>(request: &Request<T>) -> Result<Tenant> {
+    Caller::of(request)?.tenant(required_role(request))
+}
+
+/// The lowest role that the RPC of a request requires.
+fn required_role<T>(request: &Request<T>) -> Role {
+    let access = request.extensions().get::<RequiredAccess>();
+    access.map_or(Role::Owner, |access| access.role())
+}
+
 /// The tenant of a request that changes data, and the context of its audit event.
 pub(super) fn tenant_and_audit<T>(
     request: &Request<T>,
@@ -30,7 +41,7 @@ pub(super) fn tenant_and_audit<T>(
 ) -> Result<(Tenant, AuditContext)> {
     let caller = Caller::of(request)?;
     let audit = caller.audit_context(action, request_origin(request));
-    Ok((caller.tenant()?, audit))
+    Ok((caller.tenant(required_role(request))?, audit))
 }
 
 /// Implements the generated trait of a service: each RPC calls the method of the same name that

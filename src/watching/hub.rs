@@ -8,7 +8,7 @@ use super::{
     wake::Wake,
 };
 use crate::{
-    domain::{ProjectId, UserId},
+    domain::{OrganizationId, ProjectId, UserId},
     error::{Error, Result},
 };
 
@@ -42,8 +42,8 @@ struct Watches {
     count: u32,
     by_user: HashMap<UserId, u32>,
     by_project: HashMap<ProjectId, (u32, Arc<ProjectFeed>)>,
-    /// The watches of all projects of a user, by their numbers.
-    of_all: HashMap<UserId, HashMap<u64, Arc<Wake>>>,
+    /// The watches of all projects of an organization, by their numbers.
+    of_all: HashMap<OrganizationId, HashMap<u64, Arc<Wake>>>,
 }
 
 impl WatchHub {
@@ -93,18 +93,25 @@ impl WatchHub {
         self.watches().release(id, number);
     }
 
-    /// Adds a watch of all projects of a user.
-    pub(super) fn follow_created(&self, user: UserId, number: u64, wake: Arc<Wake>) {
+    /// Adds a watch of all projects of an organization.
+    pub(super) fn follow_created(
+        &self,
+        organization: OrganizationId,
+        number: u64,
+        wake: Arc<Wake>,
+    ) {
         let mut watches = self.watches();
-        watches.of_all.entry(user).or_default().insert(number, wake);
+        let of_all = watches.of_all.entry(organization).or_default();
+        of_all.insert(number, wake);
     }
 
-    /// Removes a watch that counts `weight` times.
+    /// Removes a watch that counts `weight` times, of all projects of `followed`, if that is given.
     pub(super) fn unregister<'a>(
         &self,
         user: UserId,
         number: u64,
         weight: u32,
+        followed: Option<OrganizationId>,
         ids: impl Iterator<Item = &'a ProjectId>,
     ) {
         let mut watches = self.watches();
@@ -115,10 +122,12 @@ impl WatchHub {
                 watches.by_user.remove(&user);
             }
         }
-        if let Some(of_user) = watches.of_all.get_mut(&user) {
-            of_user.remove(&number);
-            if of_user.is_empty() {
-                watches.of_all.remove(&user);
+        if let Some(organization) = followed
+            && let Some(of_all) = watches.of_all.get_mut(&organization)
+        {
+            of_all.remove(&number);
+            if of_all.is_empty() {
+                watches.of_all.remove(&organization);
             }
         }
         for id in ids {
@@ -174,13 +183,13 @@ impl WatchHub {
             .collect()
     }
 
-    /// The users of whom all projects are watched.
-    pub(super) fn users_of_all(&self) -> Vec<UserId> {
+    /// The organizations of which all projects are watched.
+    pub(super) fn organizations_of_all(&self) -> Vec<OrganizationId> {
         self.watches().of_all.keys().copied().collect()
     }
 
-    /// Reports a created project to the watches of all projects of its owner.
-    pub(super) fn report_created(&self, owner: UserId, id: ProjectId) {
+    /// Reports a created project to the watches of all projects of its organization.
+    pub(super) fn report_created(&self, owner: OrganizationId, id: ProjectId) {
         let watches = self.watches();
         for wake in watches
             .of_all

@@ -8,8 +8,8 @@ use crate::{database::Database, error::Result, repositories::Projects};
 /// How long before its transaction begins the time of a created project can be.
 const MARGIN: TimeDelta = TimeDelta::minutes(2);
 
-/// Finds the projects that users create while all their projects are watched, with one
-/// statement for all users.
+/// Finds the projects that are created while all projects of their organization are watched, with
+/// one statement for all organizations.
 #[derive(Debug)]
 pub struct ProjectDiscovery {
     hub: WatchHub,
@@ -33,11 +33,11 @@ impl ProjectDiscovery {
     }
 
     async fn poll(&self) -> Result<()> {
-        let users = self.hub.users_of_all();
-        if users.is_empty() {
+        let organizations = self.hub.organizations_of_all();
+        if organizations.is_empty() {
             return Ok(());
         }
-        let read = async |since| self.projects.created_after(&users, since).await;
+        let read = async |since| self.projects.created_after(&organizations, since).await;
         for (owner, id) in self.created.read(read).await? {
             self.hub.report_created(owner, id);
         }

@@ -9,7 +9,7 @@ use super::{
     wake::Wake,
 };
 use crate::{
-    domain::{Event, LiveStream, ProjectId, Refusal, Tenant, UserId},
+    domain::{Event, LiveStream, OrganizationId, ProjectId, Refusal, Tenant, UserId},
     error::Result,
 };
 
@@ -26,6 +26,8 @@ pub struct Watch {
     wake: Arc<Wake>,
     /// How often it counts.
     weight: u32,
+    /// The organization whose created projects are reported.
+    followed: Option<OrganizationId>,
     feeds: HashMap<ProjectId, Arc<ProjectFeed>>,
 }
 
@@ -39,6 +41,7 @@ impl Watch {
             options,
             wake: Arc::default(),
             weight: 1,
+            followed: None,
             feeds: HashMap::new(),
         })
     }
@@ -56,13 +59,15 @@ impl Watch {
         Ok(())
     }
 
-    /// Reports the projects that its user creates from now on, in
+    /// Reports the projects that are created in the tenant's organization from now on, in
     /// [`take_changed`](Self::take_changed).
-    pub fn follow_created(&self, tenant: Tenant) {
+    pub fn follow_created(&mut self, tenant: Tenant) {
         // A restricted key gets no further projects.
-        if tenant.restricted_to.is_none() {
+        if !tenant.restricted {
+            self.followed = Some(tenant.organization);
             let wake = Arc::clone(&self.wake);
-            self.hub.follow_created(self.user, self.number, wake);
+            self.hub
+                .follow_created(tenant.organization, self.number, wake);
         }
     }
 
@@ -133,7 +138,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let ids = self.feeds.keys();
         self.hub
-            .unregister(self.user, self.number, self.weight, ids);
+            .unregister(self.user, self.number, self.weight, self.followed, ids);
     }
 }
 
@@ -141,7 +146,7 @@ impl Drop for Watch {
 mod tests {
     use super::{Watch, WatchHub, WatchOptions};
     use crate::{
-        domain::{ProjectId, Tenant, UserId},
+        domain::{OrganizationId, ProjectId, Tenant, UserId},
         watching::WatchLimits,
     };
 
@@ -228,24 +233,21 @@ mod tests {
     }
 
     #[test]
-    fn created_projects_are_reported_to_the_watches_of_all_projects_of_their_owner() {
+    fn created_projects_are_reported_to_the_watches_of_all_projects_of_their_organization() {
         let hub = hub(9, 9);
-        let tenant = Tenant {
-            user: UserId::generate(),
-            restricted_to: None,
-        };
-        let of_all = watch(&hub, tenant.user, &[]);
+        let tenant = Tenant::of_user(UserId::generate());
+        let mut of_all = watch(&hub, tenant.user, &[]);
         of_all.follow_created(tenant);
         let of_none = watch(&hub, tenant.user, &[]);
-        assert_eq!(hub.users_of_all(), [tenant.user]);
+        assert_eq!(hub.organizations_of_all(), [tenant.organization]);
 
         let created = ProjectId::generate();
-        hub.report_created(tenant.user, created);
-        hub.report_created(UserId::generate(), ProjectId::generate());
+        hub.report_created(tenant.organization, created);
+        hub.report_created(OrganizationId::generate(), ProjectId::generate());
         assert_eq!(of_all.take_changed().1, [created].into());
         assert!(of_none.take_changed().1.is_empty());
 
         drop(of_all);
-        assert!(hub.users_of_all().is_empty());
+        assert!(hub.organizations_of_all().is_empty());
     }
 }

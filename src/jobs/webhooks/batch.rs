@@ -273,7 +273,7 @@ fn report(progress: &WebhookProgress) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Change, ProjectId, UserId, WebhookEventTypes, WebhookId};
+    use crate::domain::{Change, OrganizationId, ProjectId, WebhookEventTypes, WebhookId};
 
     fn batch(revision: i64, head: i64, events: &[(i64, bool)]) -> Batch {
         let event = |revision| Event {
@@ -293,7 +293,7 @@ mod tests {
             leased_at: Instant::now(),
             target: WebhookTarget {
                 id: webhook_id,
-                owner_id: UserId::generate(),
+                owner_id: OrganizationId::generate(),
                 url: String::new(),
                 event_types: WebhookEventTypes::default(),
                 failing_since: None,

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::rows::select_projects;
 use crate::{
     database::{Autocommit, Batcher, Pool},
-    domain::{Page, Project, ProjectId, Tenant, UserId},
+    domain::{Page, Project, ProjectId, Tenant},
     error::Result,
-    repositories::sql::owned_by,
+    repositories::sql::{is_member, owned_by},
 };
 
 /// The maximum size of a page that is read in a batch.
@@ -19,7 +19,7 @@ pub(super) const MAX_BATCHED_PAGE_SIZE: usize = 50;
 #[derive(Debug, Clone)]
 pub(super) struct BatchedReads {
     pub gets: Batcher<(ProjectId, Tenant), Option<Project>>,
-    pub lists: Batcher<(Page, UserId), Vec<Project>>,
+    pub lists: Batcher<(Page, Tenant), Vec<Project>>,
 }
 
 /// A row, and the position of its request in the batch, from 1 on.
@@ -55,23 +55,25 @@ async fn get_each(
         .iter()
         .map(|(_, tenant)| tenant.user.uuid())
         .collect();
-    let keys = requests.iter().map(|(_, tenant)| tenant.restricted_to);
+    let keys = requests.iter().map(|(_, tenant)| tenant.key);
     let keys: Vec<Option<Uuid>> = keys.map(|key| key.map(|key| key.uuid())).collect();
+    let roles: Vec<_> = requests.iter().map(|(_, tenant)| tenant.roles()).collect();
 
     // The limit keeps the planner from reading the whole table.
     let rows: Vec<BatchRow> = sqlx::query_as(concat!(
         "select asked.place, found.*
-             from unnest($1::uuid[], $2::uuid[], $3::uuid[]) with ordinality
-                  as asked (id, user_id, key_id, place)
+             from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) with ordinality
+                  as asked (id, user_id, key_id, roles, place)
              cross join lateral ( ",
         select_projects!(),
         " where p.id = asked.id and ",
-        owned_by!("asked.user_id", "asked.key_id"),
+        owned_by!("asked.user_id", "asked.key_id", "asked.roles"),
         " limit 1) as found",
     ))
     .bind(ids)
     .bind(users)
     .bind(keys)
+    .bind(roles)
     .fetch_all(Autocommit(&pool))
     .await?;
 
@@ -86,28 +88,34 @@ async fn get_each(
 
 async fn list_each(
     pool: Pool<Postgres>,
-    requests: Vec<(Page, UserId)>,
+    requests: Vec<(Page, Tenant)>,
 ) -> Result<Vec<Vec<Project>>> {
-    let users: Vec<_> = requests.iter().map(|(_, user)| user.uuid()).collect();
+    let tenants = requests.iter().map(|(_, tenant)| tenant);
+    let organizations: Vec<_> = tenants.clone().map(|one| one.organization.uuid()).collect();
+    let users: Vec<_> = tenants.clone().map(|one| one.user.uuid()).collect();
+    let roles: Vec<_> = tenants.map(Tenant::roles).collect();
     let below: Vec<_> = requests.iter().map(|(page, _)| page.below).collect();
     let limits: Vec<_> = requests.iter().map(|(page, _)| page.limit()).collect();
 
     let rows: Vec<BatchRow> = sqlx::query_as(concat!(
         "select asked.place, found.*
-             from unnest($1::uuid[], $2::uuid[], $3::bigint[]) with ordinality
-                  as asked (user_id, below, number, place)
+             from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[])
+                  with ordinality
+                  as asked (user_id, below, number, organization_id, roles, place)
              cross join lateral ( ",
         select_projects!(),
-        " where p.owner_id = asked.user_id and p.id < asked.below and p.delete_time is null
-                   and exists (
-                       select 1 from users u where u.id = asked.user_id and u.delete_time is null)
-                 order by p.id desc
+        " where p.owner_id = asked.organization_id and p.id < asked.below
+                   and p.delete_time is null and ",
+        is_member!("asked.organization_id", "asked.user_id", "asked.roles"),
+        "        order by p.id desc
                  limit asked.number) as found
              order by asked.place, found.id desc",
     ))
     .bind(users)
     .bind(below)
     .bind(limits)
+    .bind(organizations)
+    .bind(roles)
     .fetch_all(Autocommit(&pool))
     .await?;
 

@@ -15,7 +15,7 @@ use crate::{
         audit_log,
         idempotency::{change_once, create_once},
         relays::stream_changes,
-        sql::owned_by,
+        sql::{owned_by, refusal},
     },
 };
 
@@ -202,6 +202,14 @@ impl Destinations {
 
     /// A destination, with its secrets sealed.
     pub async fn get(&self, tenant: Tenant, id: DestinationId) -> Result<StoredDestination> {
+        if let Some(found) = self.find(tenant, id).await? {
+            return Ok(found);
+        }
+        let is_visible = async |tenant| Ok(self.find(tenant, id).await?.is_some());
+        Err(refusal(tenant, ("destination", id), is_visible).await)
+    }
+
+    async fn find(&self, tenant: Tenant, id: DestinationId) -> Result<Option<StoredDestination>> {
         fetch_optional!(
             self.database.reader(),
             concat!(
@@ -211,11 +219,10 @@ impl Destinations {
                  from destinations d
                  join projects p on p.id = d.project_id
                  where d.id = $1 and d.delete_time is null and ",
-                owned_by!("$2", "$3"),
+                owned_by!("$2", "$3", "$4"),
             ),
-            [id, tenant.user, tenant.restricted_to]
-        )?
-        .ok_or_else(|| Error::not_found("destination", id))
+            [id, tenant.user, tenant.key, tenant.roles()]
+        )
     }
 
     /// The addresses and keys of a project's destinations, at most 1000, newest first.
@@ -231,11 +238,11 @@ impl Destinations {
                  from destinations d
                  join projects p on p.id = d.project_id
                  where d.project_id = $1 and d.delete_time is null and ",
-                owned_by!("$2", "$3"),
+                owned_by!("$2", "$3", "$4"),
                 " order by d.id desc
                  limit 1000",
             ),
-            [project_id, tenant.user, tenant.restricted_to]
+            [project_id, tenant.user, tenant.key, tenant.roles()]
         )
     }
 
@@ -255,7 +262,7 @@ impl Destinations {
                 " from destinations d
                  join projects p on p.id = d.project_id
                  where d.project_id = $1 and d.id < $2 and d.delete_time is null and ",
-                owned_by!("$3", "$4"),
+                owned_by!("$3", "$4", "$9"),
                 " and ($6 is null or d.enabled <> $6)
                   and d.create_time > $7 and d.create_time < $8
                   order by d.id desc
@@ -265,11 +272,12 @@ impl Destinations {
                 project_id,
                 page.below,
                 tenant.user,
-                tenant.restricted_to,
+                tenant.key,
                 page.limit(),
                 filter.disabled,
                 filter.created.after,
-                filter.created.before
+                filter.created.before,
+                tenant.roles()
             ]
         )
     }

@@ -124,12 +124,13 @@ impl Events {
                     resume_points!(),
                     " from unnest($1::uuid[], $2::bigint[]) as asked (project_id, next)
                      join projects p on p.id = asked.project_id and ",
-                    owned_by!("$3", "$4"),
+                    owned_by!("$3", "$4", "$5"),
                 ))
                 .bind(ids)
                 .bind(next)
                 .bind(tenant.user)
-                .bind(tenant.restricted_to)
+                .bind(tenant.key)
+                .bind(tenant.roles())
                 .fetch_all(pool)
                 .await?
             }
@@ -145,11 +146,12 @@ impl Events {
                          select unhex(value ->> 0) as project_id, value ->> 1 as next
                          from json_each($1)) asked
                      cross join projects p on p.id = asked.project_id and ",
-                    owned_by!("$2", "$3"),
+                    owned_by!("$2", "$3", "$4"),
                 ))
                 .bind(serde_json::to_string(&resumed).map_err(Error::internal)?)
                 .bind(tenant.user)
-                .bind(tenant.restricted_to)
+                .bind(tenant.key)
+                .bind(tenant.roles())
                 .fetch_all(pool)
                 .await?
             }

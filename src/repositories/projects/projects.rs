@@ -3,14 +3,17 @@ use uuid::Uuid;
 use super::{
     batched_reads::{BatchedReads, MAX_BATCHED_PAGE_SIZE},
     deletion,
-    rows::{SELECT_OWNED, load, lock_owned, owned_page, record, return_revision, select_projects},
+    rows::{
+        SELECT_OWNED, load, lock_owned, owned_page, record, refusal_in, return_revision,
+        select_projects,
+    },
 };
 use crate::{
     database::{Check, Database, Pools},
     domain::{
-        AuditContext, EndReason, ListFilter, Name, OutagePolicy, Page, Project, ProjectId,
-        ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant, Time,
-        UserId,
+        AuditContext, EndReason, ListFilter, Name, OrganizationId, OutagePolicy, Page, Project,
+        ProjectId, ProjectUpdate, PublishConflictPolicy, ReconnectWindow, SealedStreamKey, Tenant,
+        Time,
     },
     error::{Error, Result},
     repositories::{
@@ -18,12 +21,12 @@ use crate::{
         accounts::session_rows::queue_require_active,
         audit_log,
         idempotency::{change_once, create_once},
-        sql::{fetch_all_in, owned_by},
+        sql::{fetch_all_in, owned_by, owned_in, refusal},
         streams::rows::end_all,
     },
 };
 
-/// Projects of users.
+/// Projects of organizations.
 #[derive(Debug, Clone)]
 pub struct Projects {
     pub(super) database: Database,
@@ -113,9 +116,10 @@ impl Projects {
                          (id, owner_id, name, disabled, reconnect_window_ms,
                           publish_conflict_policy, stream_key_hash, stream_key_sealed,
                           stream_key_hint, revision, create_time, update_time, outage_policy)
-                     select $1, id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
-                     from users
-                     where id = $2 and delete_time is null",
+                     select $1, m.organization_id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
+                     from memberships m
+                     where m.organization_id = $11 and m.user_id = $2
+                       and $12 like '%' || m.role || '%'",
                     [
                         project.id,
                         tenant.user,
@@ -126,7 +130,9 @@ impl Projects {
                         &project.stream_key.sealed,
                         &project.stream_key.hint,
                         now,
-                        project.outage_policy.as_str()
+                        project.outage_policy.as_str(),
+                        tenant.organization,
+                        tenant.roles()
                     ],
                     // This replica may not know yet that the account is deleted.
                     Check::changes_row(|| Error::AccessTokenInvalid)
@@ -145,21 +151,35 @@ impl Projects {
 
     /// A project.
     pub async fn get(&self, tenant: Tenant, id: ProjectId) -> Result<Project> {
+        match self.find(tenant, id).await? {
+            Some(project) => Ok(project),
+            None => Err(self.refusal(tenant, id).await),
+        }
+    }
+
+    async fn find(&self, tenant: Tenant, id: ProjectId) -> Result<Option<Project>> {
         let unbatched = async {
             fetch_optional!(
                 self.database.reader(),
                 SELECT_OWNED,
-                [id, tenant.user, tenant.restricted_to]
+                [id, tenant.user, tenant.key, tenant.roles()]
             )
         };
-        let found = match &self.batched {
-            None => unbatched.await?,
-            Some(batched) => batched.gets.run(|| (id, tenant), unbatched).await?,
-        };
-        found.ok_or_else(|| Error::not_found("project", id))
+        match &self.batched {
+            None => unbatched.await,
+            Some(batched) => batched.gets.run(|| (id, tenant), unbatched).await,
+        }
     }
 
-    /// The tenant's projects, newest first.
+    /// Why a tenant cannot access a project with its role.
+    pub(super) async fn refusal(&self, tenant: Tenant, id: ProjectId) -> Error {
+        refusal(tenant, ("project", id), async |tenant| {
+            Ok(self.find(tenant, id).await?.is_some())
+        })
+        .await
+    }
+
+    /// The projects of the tenant's organization, newest first.
     pub async fn list(
         &self,
         tenant: Tenant,
@@ -173,11 +193,13 @@ impl Projects {
                 [
                     page.below,
                     tenant.user,
-                    tenant.restricted_to,
+                    tenant.restricted_to(),
                     page.limit(),
                     filter.disabled,
                     filter.created.after,
-                    filter.created.before
+                    filter.created.before,
+                    tenant.organization,
+                    tenant.roles()
                 ]
             )
         };
@@ -185,34 +207,41 @@ impl Projects {
             // A restricted key sees some projects only, which are found one by one.
             Some(batched)
                 if page.size <= MAX_BATCHED_PAGE_SIZE
-                    && tenant.restricted_to.is_none()
+                    && !tenant.restricted
                     && filter.is_empty() =>
             {
-                batched.lists.run(|| (page, tenant.user), unbatched).await
+                batched.lists.run(|| (page, tenant), unbatched).await
             }
             _ => unbatched.await,
         }
     }
 
-    /// The ids of the tenant's projects, newest first, at most `limit`.
+    /// The ids of the projects of the tenant's organization, newest first, at most `limit`.
     pub async fn ids(&self, tenant: Tenant, limit: i64) -> Result<Vec<ProjectId>> {
         fetch_scalars!(
             self.database.reader(),
             concat!(
                 "select p.id from projects p where ",
-                owned_by!("$1", "$2"),
-                " order by p.id desc limit $3",
+                owned_in!("$1", "$2", "$3", "$4"),
+                " order by p.id desc limit $5",
             ),
-            [tenant.user, tenant.restricted_to, limit]
+            [
+                tenant.organization,
+                tenant.user,
+                tenant.restricted_to(),
+                tenant.roles(),
+                limit
+            ]
         )
     }
 
-    /// The projects of these users that were created after a time, each with its owner.
+    /// The projects of these organizations that were created after a time, each with its
+    /// organization.
     pub async fn created_after(
         &self,
-        owners: &[UserId],
+        owners: &[OrganizationId],
         time: Time,
-    ) -> Result<Vec<(UserId, ProjectId)>> {
+    ) -> Result<Vec<(OrganizationId, ProjectId)>> {
         fetch_all_in!(
             self.database.reader(),
             ["select p.owner_id, p.id
@@ -275,12 +304,12 @@ impl Projects {
                              revision = revision + 1,
                              update_time = $8
                          where p.id = $1 and ",
-                        owned_by!("$2", "$3"),
+                        owned_by!("$2", "$3", "$10"),
                     ),
                     [
                         id,
                         tenant.user,
-                        tenant.restricted_to,
+                        tenant.key,
                         update.display_name.as_ref().map(Name::as_str),
                         update.disabled,
                         update.reconnect_window.map(ReconnectWindow::as_millis),
@@ -288,11 +317,12 @@ impl Projects {
                             .publish_conflict_policy
                             .map(PublishConflictPolicy::as_str),
                         now,
-                        update.outage_policy.map(OutagePolicy::as_str)
+                        update.outage_policy.map(OutagePolicy::as_str),
+                        tenant.roles()
                     ]
                 )?;
                 if found == 0 {
-                    return Err(Error::not_found("project", id));
+                    return Err(refusal_in(&mut tx, tenant, id).await);
                 }
 
                 let mut updated = load(&mut tx, id).await?;

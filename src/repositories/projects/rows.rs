@@ -12,7 +12,7 @@ use crate::{
     database::{QueueStatements, Transaction},
     domain::{Change, Project, ProjectId, Tenant, Time},
     error::{Error, Result},
-    repositories::sql::owned_by,
+    repositories::sql::{owned_by, refusal},
 };
 
 /// The columns of [`Project`], of projects `p` with their live streams `s`.
@@ -44,7 +44,8 @@ macro_rules! select_projects {
 }
 
 /// The condition, order and limit of a page of a tenant's projects: below `$1`, of the user `$2`
-/// and the API key `$3`, at most `$4`, with the filter `$5` to `$7`.
+/// and the API key `$3`, at most `$4`, with the filter `$5` to `$7`, of the organization `$8`, with
+/// the roles `$9`.
 ///
 /// The times stand in `coalesce`, which no index contains: with statistics an engine may else
 /// read all projects of a user in the order of their creation, and sort them for each page.
@@ -52,7 +53,7 @@ macro_rules! owned_page {
     () => {
         concat!(
             " where p.id < $1 and ",
-            $crate::repositories::sql::owned_by!("$2", "$3"),
+            $crate::repositories::sql::owned_in!("$8", "$2", "$3", "$9"),
             " and ($5 is null or p.disabled = $5)
               and coalesce(p.create_time, $6) > $6 and coalesce(p.create_time, $7) < $7
               order by p.id desc limit $4",
@@ -65,23 +66,38 @@ pub(super) use {owned_page, project_columns, projects_with_streams, select_proje
 pub(super) const SELECT_OWNED: &str = concat!(
     select_projects!(),
     " where p.id = $1 and ",
-    owned_by!("$2", "$3")
+    owned_by!("$2", "$3", "$4")
 );
 
 /// Locks a project of the tenant and takes its next revision.
 pub(crate) async fn lock_owned(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<i64> {
-    fetch_optional_scalar!(
+    let revision: Option<i64> = fetch_optional_scalar!(
         tx,
         concat!(
             "update projects as p
              set revision = revision + 1
              where p.id = $1 and ",
-            owned_by!("$2", "$3"),
+            owned_by!("$2", "$3", "$4"),
             " returning revision",
         ),
-        [id, tenant.user, tenant.restricted_to]
-    )?
-    .ok_or_else(|| Error::not_found("project", id))
+        [id, tenant.user, tenant.key, tenant.roles()]
+    )?;
+    match revision {
+        Some(revision) => Ok(revision),
+        None => Err(refusal_in(tx, tenant, id).await),
+    }
+}
+
+/// Why a tenant cannot access a project with its role.
+pub(super) async fn refusal_in(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Error {
+    refusal(tenant, ("project", id), async |tenant: Tenant| {
+        exists!(
+            tx,
+            SELECT_OWNED,
+            [id, tenant.user, tenant.key, tenant.roles()]
+        )
+    })
+    .await
 }
 
 /// Takes another revision of a locked project.

@@ -258,16 +258,16 @@ impl Projects {
     pub async fn get_snapshot(&self, tenant: Tenant, id: ProjectId) -> Result<ProjectSnapshot> {
         let rows = fetch_snapshots!(
             self.database,
-            [" where p.id = $1 and ", owned_by!("$2", "$3")],
-            [id, tenant.user, tenant.restricted_to]
+            [" where p.id = $1 and ", owned_by!("$2", "$3", "$4")],
+            [id, tenant.user, tenant.key, tenant.roles()]
         );
-        let found = rows.into_iter().next();
-        found
-            .ok_or_else(|| Error::not_found("project", id))?
-            .try_into()
+        match rows.into_iter().next() {
+            Some(found) => found.try_into(),
+            None => Err(self.refusal(tenant, id).await),
+        }
     }
 
-    /// The tenant's projects with what belongs to them, newest first, all as of one moment.
+    /// The projects of the tenant's organization with what belongs to them, newest first, all as of one moment.
     pub async fn list_snapshots(
         &self,
         tenant: Tenant,
@@ -280,11 +280,13 @@ impl Projects {
             [
                 page.below,
                 tenant.user,
-                tenant.restricted_to,
+                tenant.restricted_to(),
                 page.limit(),
                 filter.disabled,
                 filter.created.after,
-                filter.created.before
+                filter.created.before,
+                tenant.organization,
+                tenant.roles()
             ]
         );
         rows.into_iter().map(TryInto::try_into).collect()
@@ -303,11 +305,12 @@ impl Projects {
                 sqlx::query_as(concat!(
                     select_snapshots!(postgres),
                     " where p.id = any($1) and ",
-                    owned_by!("$2", "$3")
+                    owned_by!("$2", "$3", "$4")
                 ))
                 .bind(ids)
                 .bind(tenant.user)
-                .bind(tenant.restricted_to)
+                .bind(tenant.key)
+                .bind(tenant.roles())
                 .fetch_all(pool)
                 .await?
             }
@@ -315,11 +318,12 @@ impl Projects {
                 sqlx::query_as(concat!(
                     select_snapshots!(sqlite),
                     " where p.id in (select unhex(value) from json_each($1)) and ",
-                    owned_by!("$2", "$3")
+                    owned_by!("$2", "$3", "$4")
                 ))
                 .bind(json_ids(ids))
                 .bind(tenant.user)
-                .bind(tenant.restricted_to)
+                .bind(tenant.key)
+                .bind(tenant.roles())
                 .fetch_all(pool)
                 .await?
             }

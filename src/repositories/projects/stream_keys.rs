@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use super::rows::{SELECT_OWNED, load, lock_owned, record};
+use super::rows::{SELECT_OWNED, load, lock_owned, record, refusal_in};
 use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EndReason, Project, ProjectId, SealedStreamKey, Tenant, Time},
-    error::{Error, Result},
+    error::Result,
     repositories::{
         Created, IdempotencyKey, accounts::session_rows::require_active, audit_log,
         idempotency::create_once, sql::owned_by, streams::rows::end_all,
@@ -33,7 +33,7 @@ const SELECT_SEALED: &str = concat!(
     "select p.stream_key_sealed
      from projects p
      where p.id = $1 and ",
-    owned_by!("$2", "$3"),
+    owned_by!("$2", "$3", "$4"),
 );
 
 impl StreamKeys {
@@ -115,9 +115,14 @@ impl StreamKeys {
         now: Time,
     ) -> Result<(Project, Option<Time>)> {
         let mut tx = self.database.begin_read_only().await?;
-        let project: Option<Project> =
-            fetch_optional!(tx, SELECT_OWNED, [id, tenant.user, tenant.restricted_to])?;
-        let project = project.ok_or_else(|| Error::not_found("project", id))?;
+        let project: Option<Project> = fetch_optional!(
+            tx,
+            SELECT_OWNED,
+            [id, tenant.user, tenant.key, tenant.roles()]
+        )?;
+        let Some(project) = project else {
+            return Err(refusal_in(&mut tx, tenant, id).await);
+        };
         let expiry: Option<Time> = fetch_scalar!(
             tx,
             "select previous_key_expire_time from projects where id = $1",
@@ -136,14 +141,7 @@ impl StreamKeys {
     ) -> Result<Vec<u8>> {
         self.database
             .transaction(|mut tx| async move {
-                let sealed: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
-                    tx,
-                    SELECT_SEALED,
-                    [id, tenant.user, tenant.restricted_to]
-                )?;
-                let sealed = sealed
-                    .flatten()
-                    .ok_or_else(|| Error::not_found("project", id))?;
+                let sealed = load_sealed(&mut tx, tenant, id).await?;
                 require_active(&mut tx, audit).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit(sealed).await
@@ -160,18 +158,24 @@ impl StreamKeys {
     ) -> Result<Vec<u8>> {
         self.database
             .transaction(|mut tx| async move {
-                let sealed: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
-                    tx,
-                    SELECT_SEALED,
-                    [id, tenant.user, tenant.restricted_to]
-                )?;
-                let sealed = sealed
-                    .flatten()
-                    .ok_or_else(|| Error::not_found("project", id))?;
+                let sealed = load_sealed(&mut tx, tenant, id).await?;
                 require_active(&mut tx, audit).await?;
                 tx.rollback(sealed).await
             })
             .await
+    }
+}
+
+/// The sealed stream key of a tenant's project.
+async fn load_sealed(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<Vec<u8>> {
+    let sealed: Option<Option<Vec<u8>>> = fetch_optional_scalar!(
+        tx,
+        SELECT_SEALED,
+        [id, tenant.user, tenant.key, tenant.roles()]
+    )?;
+    match sealed.flatten() {
+        Some(sealed) => Ok(sealed),
+        None => Err(refusal_in(tx, tenant, id).await),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     database::Transaction,
-    domain::{Destination, EndReason, ProjectId, SealedStreamKey, Time, UserId},
+    domain::{Destination, EndReason, OrganizationId, ProjectId, SealedStreamKey, Time, UserId},
     error::Result,
     repositories::{streams::rows::end_all, webhooks::disable_taken_over},
 };
@@ -16,20 +16,22 @@ pub type NewStreamKey<'a> = &'a (dyn Fn(ProjectId) -> SealedStreamKey + Send + S
 
 /// Takes all projects of a user away from those who have used the account so far: their streams end,
 /// they get new stream keys, and their destinations and webhooks are disabled. Nothing is deleted. Returns the
-/// projects, whose watchers must be notified after the commit.
+/// projects, whose watchers must be notified after the commit. Only the personal organization can
+/// have any: others need a proved address.
 ///
-/// No project is added meanwhile: creating one locks its owner.
+/// No project is added meanwhile: creating one locks its organization.
 pub(crate) async fn take_over_projects(
     tx: &mut Transaction,
-    owner: UserId,
+    user: UserId,
     new_stream_key: NewStreamKey<'_>,
     now: Time,
 ) -> Result<Vec<ProjectId>> {
     let lock = match tx {
-        Transaction::Postgres(_) => "select id from users where id = $1 for update",
-        Transaction::Sqlite(_) => "select id from users where id = $1",
+        Transaction::Postgres(_) => "select id from organizations where id = $1 for update",
+        Transaction::Sqlite(_) => "select id from organizations where id = $1",
     };
-    let _: Option<UserId> = fetch_optional_scalar!(tx, lock, [owner])?;
+    let owner = OrganizationId::personal(user);
+    let _: Option<OrganizationId> = fetch_optional_scalar!(tx, lock, [owner])?;
     let projects: Vec<ProjectId> = fetch_scalars!(
         tx,
         "select id from projects where owner_id = $1 and delete_time is null order by id",

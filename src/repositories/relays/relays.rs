@@ -45,7 +45,7 @@ impl Relays {
                  join projects p on p.id = r.project_id
                  join destinations d on d.id = r.destination_id and d.delete_time is null
                  where r.stream_id = $1 and ",
-                owned_by!("$2", "$3"),
+                owned_by!("$2", "$3", "$7"),
                 " and r.destination_id > $4 and ($5 is null or r.state = $5)
                   order by r.destination_id
                   limit $6",
@@ -53,10 +53,11 @@ impl Relays {
             [
                 id,
                 tenant.user,
-                tenant.restricted_to,
+                tenant.key,
                 page.above(),
                 state.map(RelayState::as_str),
-                page.limit()
+                page.limit(),
+                tenant.roles()
             ]
         )
     }

@@ -87,8 +87,9 @@ macro_rules! select_begin_state {
                         k.previous_key_hash, k.previous_key_expire_time, k.replaced_key_hash,
                         u.suspend_time is not null as suspended
                  from projects k
-                 join users u on u.id = k.owner_id
-                 where k.delete_time is null and u.delete_time is null and k.id = ",
+                 join organizations o on o.id = k.owner_id
+                 left join users u on u.id = k.owner_id
+                 where k.delete_time is null and o.delete_time is null and k.id = ",
             project_of_key!(),
             ") p on true
              left join streams s on s.end_time is null and s.project_id = ",

@@ -140,7 +140,7 @@ impl Refusals {
                  where r.project_id = $1 and r.id < $2
                    and coalesce(r.create_time, $6) > $6 and coalesce(r.create_time, $7) < $7
                    and ",
-                owned_by!("$3", "$4"),
+                owned_by!("$3", "$4", "$8"),
                 " order by r.id desc
                  limit $5",
             ),
@@ -148,10 +148,11 @@ impl Refusals {
                 project_id,
                 page.below,
                 tenant.user,
-                tenant.restricted_to,
+                tenant.key,
                 page.limit(),
                 created.after,
-                created.before
+                created.before,
+                tenant.roles()
             ]
         )
     }

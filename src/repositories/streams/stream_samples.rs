@@ -58,7 +58,7 @@ impl StreamSamples {
                  join streams s on s.id = t.stream_id
                  join projects p on p.id = s.project_id
                  where t.stream_id = $1 and t.sample_time > $2 and t.sample_time < $3 and ",
-                owned_by!("$4", "$5"),
+                owned_by!("$4", "$5", "$7"),
                 " order by t.sample_time desc
                  limit $6",
             ),
@@ -67,8 +67,9 @@ impl StreamSamples {
                 sampled.after,
                 before,
                 tenant.user,
-                tenant.restricted_to,
-                page.limit()
+                tenant.key,
+                page.limit(),
+                tenant.roles()
             ]
         )
     }

@@ -6,6 +6,7 @@ use crate::{
         WebhookDeliveryFilter, WebhookDeliveryId, WebhookDeliveryState, WebhookId,
     },
     error::{Error, Result},
+    repositories::sql::refusal,
 };
 
 /// What was sent to webhooks.
@@ -22,6 +23,14 @@ impl WebhookDeliveries {
 
     /// A delivery to a webhook of the tenant.
     pub async fn get(&self, tenant: Tenant, id: WebhookDeliveryId) -> Result<WebhookDelivery> {
+        if let Some(found) = self.find(tenant, id).await? {
+            return Ok(found);
+        }
+        let is_visible = async |tenant| Ok(self.find(tenant, id).await?.is_some());
+        Err(refusal(tenant, ("webhook_delivery", id), is_visible).await)
+    }
+
+    async fn find(&self, tenant: Tenant, id: WebhookDeliveryId) -> Result<Option<WebhookDelivery>> {
         fetch_optional!(
             self.database.reader(),
             concat!(
@@ -30,11 +39,10 @@ impl WebhookDeliveries {
                 " from webhook_deliveries d
                  join webhooks w on w.id = d.webhook_id
                  where d.id = $1 and ",
-                webhook_owned_by!("$2", "$3"),
+                webhook_owned_by!("$2", "$3", "$4"),
             ),
-            [id, tenant.user, tenant.restricted_to]
-        )?
-        .ok_or_else(|| Error::not_found("webhook_delivery", id))
+            [id, tenant.user, tenant.key, tenant.roles()]
+        )
     }
 
     /// The deliveries to a webhook of the tenant, newest first.
@@ -54,7 +62,7 @@ impl WebhookDeliveries {
                 " from webhook_deliveries d
                  join webhooks w on w.id = d.webhook_id
                  where d.webhook_id = $1 and d.id < $2 and ",
-                webhook_owned_by!("$3", "$4"),
+                webhook_owned_by!("$3", "$4", "$10"),
                 " and ($6 is null or d.state = $6)
                   and ($7 is null or d.project_id = $7)
                   and coalesce(d.create_time, $8) > $8 and coalesce(d.create_time, $9) < $9
@@ -65,12 +73,13 @@ impl WebhookDeliveries {
                 webhook_id,
                 page.below,
                 tenant.user,
-                tenant.restricted_to,
+                tenant.key,
                 page.limit(),
                 filter.state.map(WebhookDeliveryState::as_str),
                 filter.project_id,
                 created.after,
-                created.before
+                created.before,
+                tenant.roles()
             ]
         )
     }

@@ -11,7 +11,7 @@ use super::{rows::target_columns, webhooks::end_retries};
 use crate::{
     database::{Check, Database, Engine, Transaction},
     domain::{
-        AuditContext, EmailKind, ProjectId, RequestOrigin, Time, WebhookDeliveryId,
+        AuditContext, EmailKind, ProjectId, RequestOrigin, Role, Time, UserId, WebhookDeliveryId,
         WebhookDeliveryRecord, WebhookDeliveryState, WebhookId, WebhookLease, WebhookProgress,
         WebhookTarget,
     },
@@ -43,7 +43,8 @@ pub struct DueEvents {
 }
 
 /// Selects [`DueEvents`] at `$1`, at most `$2`; of failing webhooks if `$3`. The pairs of webhooks
-/// and projects come first: `cross join` keeps SQLite from reading all projects or users.
+/// and projects come first: `cross join` keeps SQLite from reading all projects or
+/// organizations. A personal organization has the id of its user, who may be suspended.
 macro_rules! select_due {
     ($pairs:expr, $busy:literal) => {
         concat!(
@@ -54,11 +55,12 @@ macro_rules! select_due {
             ") pair
              cross join webhooks w
              cross join projects p
-             cross join users u
+             cross join organizations o
+             left join users u on u.id = w.owner_id
              left join webhook_cursors c
                on c.webhook_id = pair.webhook_id and c.project_id = pair.project_id
-             where w.id = pair.webhook_id and p.id = pair.project_id and u.id = w.owner_id
-               and u.delete_time is null and u.suspend_time is null
+             where w.id = pair.webhook_id and p.id = pair.project_id and o.id = w.owner_id
+               and o.delete_time is null and u.suspend_time is null
                and (c.revision is null
                     or (c.revision < p.revision and c.next_attempt_time <= $1
                         and (c.lease_expire_time is null or c.lease_expire_time <= $1)))
@@ -392,8 +394,8 @@ async fn record_health(tx: &mut Transaction, progress: &WebhookProgress, now: Ti
     execute!(tx, sql, [progress.webhook_id, now])
 }
 
-/// Disables the webhook if that is the result, unless it has another endpoint by now, and tells its
-/// owner.
+/// Disables the webhook if that is the result, unless it has another endpoint by now, and tells the
+/// owners of its organization.
 async fn disable(
     tx: &mut Transaction,
     notices: Notices,
@@ -415,12 +417,18 @@ async fn disable(
     }
     end_retries(tx, progress.webhook_id).await?;
     let (kind, detail) = (EmailKind::DisabledWebhook, progress.webhook_id.to_string());
-    let notice = notices.queue(tx, progress.owner_id, kind, &detail, now);
-    notice.await?;
-    let owner = Some(progress.owner_id);
-    let audit = AuditContext::for_user("DisableWebhook", owner, RequestOrigin::default())
-        .with_resource(progress.webhook_id);
-    audit_log::record(tx, &audit, now).await
+    let owners: Vec<UserId> = fetch_scalars!(
+        tx,
+        "select user_id from memberships where organization_id = $1 and role = $2",
+        [progress.owner_id, Role::Owner.as_str()]
+    )?;
+    for owner in owners {
+        notices.queue(tx, owner, kind, &detail, now).await?;
+        let audit = AuditContext::for_user("DisableWebhook", Some(owner), RequestOrigin::default())
+            .with_resource(progress.webhook_id);
+        audit_log::record(tx, &audit, now).await?;
+    }
+    Ok(())
 }
 
 impl_from_row!(WebhookLease: webhook_id, project_id, revision, failures, failing_since);

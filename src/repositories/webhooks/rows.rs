@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use crate::{
     database::Transaction,
-    domain::{Time, UserId, Webhook, WebhookDelivery, WebhookDisableReason, WebhookTarget},
+    domain::{OrganizationId, Time, Webhook, WebhookDelivery, WebhookDisableReason, WebhookTarget},
     error::Result,
 };
 
@@ -32,25 +32,26 @@ macro_rules! target_columns {
     };
 }
 
-/// The condition that the webhook `w` belongs to a tenant: to the user that `$user` binds, whose
-/// account is not deleted. If it concerns one project, that is the tenant's too. If it concerns
-/// all, the tenant is not restricted to the projects of the API key that `$key` binds.
+/// The condition that a tenant may access the webhook `w`: the user that `$user` binds is a member
+/// of its organization with one of the roles that `$roles` binds. If it concerns one project, the
+/// tenant may access that too. If it concerns all, the API key that `$key` binds, unless it is null,
+/// is one of the organization and not restricted to some projects.
 macro_rules! webhook_owned_by {
-    ($user:literal, $key:literal) => {
+    ($user:literal, $key:literal, $roles:literal) => {
         concat!(
-            "w.owner_id = ",
-            $user,
-            " and w.delete_time is null
-             and exists (select 1 from users o where o.id = ",
-            $user,
-            " and o.delete_time is null)
-             and (exists (
+            "w.delete_time is null and ",
+            $crate::repositories::sql::is_member!("w.owner_id", $user, $roles),
+            " and (exists (
                       select 1 from projects p
                       where p.id = w.project_id and ",
-            $crate::repositories::sql::owned_by!($user, $key),
-            ") or (w.project_id is null and ",
+            $crate::repositories::sql::owned_by!($user, $key, $roles),
+            ") or (w.project_id is null and (",
             $key,
-            " is null))"
+            " is null or exists (
+                          select 1 from api_keys k
+                          where k.id = ",
+            $key,
+            " and k.user_id = w.owner_id and not k.restricted))))"
         )
     };
 }
@@ -67,11 +68,11 @@ macro_rules! delivery_columns {
 }
 pub(super) use {delivery_columns, target_columns, webhook_columns, webhook_owned_by};
 
-/// Disables the webhooks of an account that its owner takes away from those who have used it so
-/// far: they may be somebody else's.
+/// Disables the webhooks of a personal organization that its user takes away from those who have
+/// used the account so far: they may be somebody else's.
 pub(crate) async fn disable_taken_over(
     tx: &mut Transaction,
-    owner: UserId,
+    owner: OrganizationId,
     now: Time,
 ) -> Result<()> {
     execute!(

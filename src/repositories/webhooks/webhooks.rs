@@ -6,8 +6,8 @@ use super::rows::{target_columns, webhook_columns, webhook_owned_by};
 use crate::{
     database::{Database, Transaction},
     domain::{
-        AuditContext, ListFilter, Name, NewWebhook, Page, ProjectId, Tenant, Time, UserId, Webhook,
-        WebhookDeliveryState, WebhookId, WebhookTarget, WebhookUpdate, WebhookUrl,
+        AuditContext, ListFilter, Name, NewWebhook, OrganizationId, Page, ProjectId, Tenant, Time,
+        Webhook, WebhookDeliveryState, WebhookId, WebhookTarget, WebhookUpdate, WebhookUrl,
     },
     error::{Error, Result},
     repositories::{
@@ -15,7 +15,7 @@ use crate::{
         accounts::session_rows::require_active,
         audit_log,
         idempotency::{change_once, create_once},
-        sql::owned_by,
+        sql::{is_member, owned_by, refusal},
     },
 };
 
@@ -42,11 +42,11 @@ const SELECT_OWNED: &str = concat!(
     "select ",
     webhook_columns!("w."),
     " from webhooks w where w.id = $1 and ",
-    webhook_owned_by!("$2", "$3"),
+    webhook_owned_by!("$2", "$3", "$4"),
 );
 
 impl Webhooks {
-    /// Webhooks in this database, at most `limit` per tenant.
+    /// Webhooks in this database, at most `limit` per organization.
     pub fn new(database: Database, limit: i64) -> Self {
         Self { database, limit }
     }
@@ -76,12 +76,12 @@ impl Webhooks {
     ) -> Result<Webhook> {
         self.database
             .transaction(|mut tx| async move {
-                lock_owner(&mut tx, tenant.user).await?;
+                lock_organization(&mut tx, tenant).await?;
                 require_active(&mut tx, audit).await?;
                 if let Some(project_id) = webhook.project_id {
                     require_project(&mut tx, tenant, project_id).await?;
                 }
-                if count(&mut tx, tenant.user).await? >= self.limit {
+                if count(&mut tx, tenant.organization).await? >= self.limit {
                     return Err(Error::WebhookLimit);
                 }
                 let created = insert(&mut tx, tenant, webhook, now).await?;
@@ -97,12 +97,26 @@ impl Webhooks {
 
     /// A webhook.
     pub async fn get(&self, tenant: Tenant, id: WebhookId) -> Result<Webhook> {
+        match self.find(tenant, id).await? {
+            Some(webhook) => Ok(webhook),
+            None => Err(self.refusal(tenant, id).await),
+        }
+    }
+
+    async fn find(&self, tenant: Tenant, id: WebhookId) -> Result<Option<Webhook>> {
         fetch_optional!(
             self.database.reader(),
             SELECT_OWNED,
-            [id, tenant.user, tenant.restricted_to]
-        )?
-        .ok_or_else(|| Error::not_found("webhook", id))
+            [id, tenant.user, tenant.key, tenant.roles()]
+        )
+    }
+
+    /// Why a tenant cannot access a webhook with its role.
+    async fn refusal(&self, tenant: Tenant, id: WebhookId) -> Error {
+        refusal(tenant, ("webhook", id), async |tenant| {
+            Ok(self.find(tenant, id).await?.is_some())
+        })
+        .await
     }
 
     /// Where the messages of a webhook go, with its sealed secrets.
@@ -112,17 +126,20 @@ impl Webhooks {
         id: WebhookId,
         now: Time,
     ) -> Result<WebhookTarget> {
-        fetch_optional!(
+        let found: Option<WebhookTarget> = fetch_optional!(
             self.database.reader(),
             concat!(
                 "select ",
                 target_columns!("$4"),
                 " from webhooks w where w.id = $1 and ",
-                webhook_owned_by!("$2", "$3"),
+                webhook_owned_by!("$2", "$3", "$5"),
             ),
-            [id, tenant.user, tenant.restricted_to, now]
-        )?
-        .ok_or_else(|| Error::not_found("webhook", id))
+            [id, tenant.user, tenant.key, now, tenant.roles()]
+        )?;
+        match found {
+            Some(target) => Ok(target),
+            None => Err(self.refusal(tenant, id).await),
+        }
     }
 
     /// The sealed secret of a webhook, for the answer to a repeated request.
@@ -138,18 +155,20 @@ impl Webhooks {
                     tx,
                     concat!(
                         "select w.secret_sealed from webhooks w where w.id = $1 and ",
-                        webhook_owned_by!("$2", "$3"),
+                        webhook_owned_by!("$2", "$3", "$4"),
                     ),
-                    [id, tenant.user, tenant.restricted_to]
+                    [id, tenant.user, tenant.key, tenant.roles()]
                 )?;
-                let sealed = sealed.ok_or_else(|| Error::not_found("webhook", id))?;
+                let Some(sealed) = sealed else {
+                    return Err(refusal_in(&mut tx, tenant, id).await);
+                };
                 require_active(&mut tx, audit).await?;
                 tx.rollback(sealed).await
             })
             .await
     }
 
-    /// The tenant's webhooks, or those of one project, newest first.
+    /// The webhooks of the tenant's organization, or those of one project, newest first.
     pub async fn list(
         &self,
         tenant: Tenant,
@@ -162,8 +181,8 @@ impl Webhooks {
             concat!(
                 "select ",
                 webhook_columns!("w."),
-                " from webhooks w where w.id < $1 and ",
-                webhook_owned_by!("$2", "$3"),
+                " from webhooks w where w.id < $1 and w.owner_id = $9 and ",
+                webhook_owned_by!("$2", "$3", "$10"),
                 " and ($5 is null or w.project_id = $5)
                   and ($6 is null or w.enabled <> $6)
                   and coalesce(w.create_time, $7) > $7 and coalesce(w.create_time, $8) < $8
@@ -173,12 +192,14 @@ impl Webhooks {
             [
                 page.below,
                 tenant.user,
-                tenant.restricted_to,
+                tenant.key,
                 page.limit(),
                 project_id,
                 filter.disabled,
                 filter.created.after,
-                filter.created.before
+                filter.created.before,
+                tenant.organization,
+                tenant.roles()
             ]
         )
     }
@@ -306,30 +327,43 @@ impl Webhooks {
     }
 }
 
-/// Locks the account, so that its webhooks are counted one after the other. `AccessTokenInvalid`
-/// if it is deleted, which this replica may not know yet.
-async fn lock_owner(tx: &mut Transaction, owner: UserId) -> Result<()> {
+/// Locks the organization, so that its webhooks are counted one after the other.
+/// `AccessTokenInvalid` if its user is deleted, which this replica may not know yet.
+async fn lock_organization(tx: &mut Transaction, tenant: Tenant) -> Result<()> {
+    macro_rules! select {
+        ($lock:literal) => {
+            concat!(
+                "select o.id from organizations o where o.id = $1 and ",
+                is_member!("o.id", "$2", "$3"),
+                $lock
+            )
+        };
+    }
     let sql = match tx {
-        Transaction::Postgres(_) => {
-            "select id from users where id = $1 and delete_time is null for no key update"
-        }
-        Transaction::Sqlite(_) => "select id from users where id = $1 and delete_time is null",
+        Transaction::Postgres(_) => select!(" for no key update of o"),
+        Transaction::Sqlite(_) => select!(""),
     };
-    match exists!(tx, sql, [owner])? {
+    match exists!(tx, sql, [tenant.organization, tenant.user, tenant.roles()])? {
         true => Ok(()),
         false => Err(Error::AccessTokenInvalid),
     }
 }
 
-/// `NotFound` if a project is not the tenant's.
+/// `NotFound` if a project is not one of the tenant's organization.
 async fn require_project(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Result<()> {
     let is_owned = exists!(
         tx,
         concat!(
-            "select p.id from projects p where p.id = $1 and ",
-            owned_by!("$2", "$3"),
+            "select p.id from projects p where p.id = $1 and p.owner_id = $4 and ",
+            owned_by!("$2", "$3", "$5"),
         ),
-        [id, tenant.user, tenant.restricted_to]
+        [
+            id,
+            tenant.user,
+            tenant.key,
+            tenant.organization,
+            tenant.roles()
+        ]
     )?;
     match is_owned {
         true => Ok(()),
@@ -337,8 +371,8 @@ async fn require_project(tx: &mut Transaction, tenant: Tenant, id: ProjectId) ->
     }
 }
 
-/// The webhooks of an account, without those of deleted projects.
-async fn count(tx: &mut Transaction, owner: UserId) -> Result<i64> {
+/// The webhooks of an organization, without those of deleted projects.
+async fn count(tx: &mut Transaction, owner: OrganizationId) -> Result<i64> {
     fetch_scalar!(
         tx,
         "select count(*)
@@ -367,7 +401,7 @@ async fn insert(
         ),
         [
             webhook.id,
-            tenant.user,
+            tenant.organization,
             webhook.project_id,
             webhook.url.as_str(),
             webhook.description.as_ref().map_or("", Name::as_str),
@@ -392,7 +426,7 @@ async fn begin(
          select $1, id, revision, $4
          from projects
          where owner_id = $2 and ($3 is null or id = $3)",
-        [webhook.id, tenant.user, webhook.project_id, now]
+        [webhook.id, tenant.organization, webhook.project_id, now]
     )
 }
 
@@ -405,8 +439,26 @@ async fn lock(tx: &mut Transaction, tenant: Tenant, id: WebhookId) -> Result<Web
             [id]
         )?;
     }
-    fetch_optional!(tx, SELECT_OWNED, [id, tenant.user, tenant.restricted_to])?
-        .ok_or_else(|| Error::not_found("webhook", id))
+    match find_in(tx, tenant, id).await? {
+        Some(webhook) => Ok(webhook),
+        None => Err(refusal_in(tx, tenant, id).await),
+    }
+}
+
+async fn find_in(tx: &mut Transaction, tenant: Tenant, id: WebhookId) -> Result<Option<Webhook>> {
+    fetch_optional!(
+        tx,
+        SELECT_OWNED,
+        [id, tenant.user, tenant.key, tenant.roles()]
+    )
+}
+
+/// Why a tenant cannot access a webhook with its role.
+async fn refusal_in(tx: &mut Transaction, tenant: Tenant, id: WebhookId) -> Error {
+    refusal(tenant, ("webhook", id), async |tenant| {
+        Ok(find_in(tx, tenant, id).await?.is_some())
+    })
+    .await
 }
 
 /// Writes the changed fields.

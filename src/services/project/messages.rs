@@ -9,7 +9,7 @@ use crate::{
     domain::{
         Invalid, ListFilter, LiveStream, Name, OutagePolicy, PlatformInfo, Project, ProjectId,
         ProjectSnapshot, ProjectUpdate, PublishConflictPolicy, ReconnectWindow, Scope, StreamKey,
-        UserId,
+        Tenant, UserId,
     },
     error::Error,
     proto::v1 as pb,
@@ -127,9 +127,9 @@ pub(super) fn read_get_project(
 pub(super) fn read_list_projects(
     message: &pb::ListProjectsRequest,
     caller: &Caller,
+    tenant: Tenant,
     page_tokens: &PageTokens,
 ) -> Result<(ListFilter, PageRequest, View), Error> {
-    let tenant = caller.tenant()?;
     let (filter, list, view) = Fields::read_all(|fields| {
         let created = read_created(fields, message.created_after, message.created_before);
         let filter = created.map(|created| ListFilter {

@@ -28,7 +28,7 @@ use crate::{
     services::{
         fields::{read_id, timestamp},
         paging::PageTokens,
-        rpc::tenant_and_audit,
+        rpc::{tenant, tenant_and_audit},
     },
 };
 
@@ -109,7 +109,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::CreateProjectRequest>,
     ) -> Result<Response<pb::CreateProjectResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "CreateProject")?;
-        if tenant.restricted_to.is_some() {
+        if tenant.restricted {
             return Err(Error::ApiKeyRestricted.into());
         }
         let (project, stream_key) =
@@ -139,8 +139,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::GetProjectRequest>,
     ) -> Result<Response<pb::GetProjectResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        let tenant = caller.tenant()?;
+        let (caller, tenant) = (Caller::of(&request)?, tenant(&request)?);
         let (id, view) = read_get_project(request.get_ref(), &caller)?;
 
         let project = match view {
@@ -156,10 +155,9 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::ListProjectsRequest>,
     ) -> Result<Response<pb::ListProjectsResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        let tenant = caller.tenant()?;
+        let (caller, tenant) = (Caller::of(&request)?, tenant(&request)?);
         let (filter, list, view) =
-            read_list_projects(request.get_ref(), &caller, &self.page_tokens)?;
+            read_list_projects(request.get_ref(), &caller, tenant, &self.page_tokens)?;
 
         let (projects, next_page_token) = match view {
             View::Basic => {
@@ -300,7 +298,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::GetDestinationRequest>,
     ) -> Result<Response<pb::GetDestinationResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let id = read_id("destination_id", &request.get_ref().destination_id)?;
 
         let stored = self.destinations.get(tenant, id).await?;
@@ -313,7 +311,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::ListDestinationsRequest>,
     ) -> Result<Response<pb::ListDestinationsResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let message = request.into_inner();
         let (project_id, filter, list) =
             read_list_destinations(&message, tenant, &self.page_tokens)?;
@@ -378,7 +376,7 @@ impl pb::project_service_server::ProjectService for ProjectService {
         &self,
         request: Request<pb::CheckDestinationRequest>,
     ) -> Result<Response<pb::CheckDestinationResponse>, Status> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let id = read_id("destination_id", &request.get_ref().destination_id)?;
 
         let stored = self.destinations.get(tenant, id).await?;

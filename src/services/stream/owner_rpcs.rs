@@ -5,11 +5,13 @@ use super::{
     service::StreamService,
 };
 use crate::{
-    auth::Caller,
     domain::{StreamSample, now},
     error::Result,
     proto::v1 as pb,
-    services::{fields::read_id, rpc::tenant_and_audit},
+    services::{
+        fields::read_id,
+        rpc::{tenant, tenant_and_audit},
+    },
 };
 
 /// The RPCs with which owners control streams.
@@ -18,7 +20,7 @@ impl StreamService {
         &self,
         request: Request<pb::GetStreamRequest>,
     ) -> Result<Response<pb::GetStreamResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let id = read_id("stream_id", &request.get_ref().stream_id)?;
 
         let stream = self.streams.get(tenant, id).await?;
@@ -31,7 +33,7 @@ impl StreamService {
         &self,
         request: Request<pb::ListStreamsRequest>,
     ) -> Result<Response<pb::ListStreamsResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let message = request.into_inner();
         let (filter, list) = read_list_streams(message, tenant, &self.page_tokens)?;
 
@@ -51,7 +53,7 @@ impl StreamService {
         &self,
         request: Request<pb::ListStreamSamplesRequest>,
     ) -> Result<Response<pb::ListStreamSamplesResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let message = request.into_inner();
         let (id, sampled, list) = read_list_stream_samples(message, tenant, &self.page_tokens)?;
 
@@ -69,7 +71,7 @@ impl StreamService {
         &self,
         request: Request<pb::ListRefusalsRequest>,
     ) -> Result<Response<pb::ListRefusalsResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let message = request.into_inner();
         let (project_id, created, list) = read_list_refusals(message, tenant, &self.page_tokens)?;
 

@@ -17,7 +17,7 @@ use crate::{
     proto::v1 as pb,
     services::{
         fields::{Fields, duration, read_idempotency, timestamp},
-        rpc::tenant_and_audit,
+        rpc::{tenant, tenant_and_audit},
     },
     transport::Connection,
 };
@@ -88,7 +88,7 @@ impl StreamService {
         &self,
         request: Request<pb::ListRelaysRequest>,
     ) -> Result<Response<pb::ListRelaysResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let message = request.into_inner();
         let (id, state, list) = read_list_relays(message, tenant, &self.page_tokens)?;
 

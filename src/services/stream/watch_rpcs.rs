@@ -12,12 +12,13 @@ use super::{
     watch_progress::{Phase, ProjectProgress, WatchProgress},
 };
 use crate::{
-    auth::{CallAuthorization, Caller},
+    auth::CallAuthorization,
     database::Requester,
     domain::{ProjectId, Tenant},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::ResumePoint,
+    services::rpc::tenant,
     transport::Connection,
     watching::{Watch, WatchOptions},
 };
@@ -46,8 +47,7 @@ impl StreamService {
         WatchRequest: TryFrom<Q, Error = Error>,
         M: WatchResponse,
     {
-        let (caller, authorization) = (Caller::of(&request)?, CallAuthorization::of(&request)?);
-        let tenant = caller.tenant()?;
+        let (tenant, authorization) = (tenant(&request)?, CallAuthorization::of(&request)?);
         let closing = Connection::closing_of(&request);
         let watched = WatchRequest::try_from(request.into_inner())?;
 

@@ -2,13 +2,13 @@ use tonic::{Request, Response};
 
 use super::messages::{read_get_usage, read_list_usage};
 use crate::{
-    auth::{Caller, Sealer},
+    auth::Sealer,
     database::Database,
     domain::now,
     error::Result,
     proto::v1 as pb,
     repositories::UsageRecords,
-    services::{fields::timestamp, paging::PageTokens, rpc::implement_service},
+    services::{fields::timestamp, paging::PageTokens, rpc::{implement_service, tenant}},
 };
 
 /// The service for usage.
@@ -31,7 +31,7 @@ impl UsageService {
         &self,
         request: Request<pb::GetUsageRequest>,
     ) -> Result<Response<pb::GetUsageResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let filter = read_get_usage(request.into_inner(), now())?;
 
         let usage = self.records.total(tenant, filter).await?;
@@ -46,7 +46,7 @@ impl UsageService {
         &self,
         request: Request<pb::ListUsageRequest>,
     ) -> Result<Response<pb::ListUsageResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let (filter, list) = read_list_usage(request.into_inner(), tenant, &self.page_tokens)?;
 
         let records = self.records.list(tenant, filter, list.page).await?;

@@ -4,7 +4,7 @@ use super::{
     event_data::test_data, messages::read_list_webhook_deliveries, service::WebhookService,
 };
 use crate::{
-    auth::{Caller, WebhookSecret},
+    auth::WebhookSecret,
     domain::{
         WebhookAttempt, WebhookDelivery, WebhookEventType, WebhookMessage, WebhookTarget, now,
     },
@@ -12,7 +12,10 @@ use crate::{
     proto::v1 as pb,
     random::random_id,
     repositories::EventRange,
-    services::fields::{duration, read_id},
+    services::{
+        fields::{duration, read_id},
+        rpc::tenant,
+    },
     webhooks::message,
 };
 
@@ -22,7 +25,7 @@ impl WebhookService {
         &self,
         request: Request<pb::TestWebhookRequest>,
     ) -> Result<Response<pb::TestWebhookResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let id = read_id("webhook_id", &request.get_ref().webhook_id)?;
 
         let target = self.webhooks.get_target(tenant, id, now()).await?;
@@ -43,7 +46,7 @@ impl WebhookService {
         &self,
         request: Request<pb::ListWebhookDeliveriesRequest>,
     ) -> Result<Response<pb::ListWebhookDeliveriesResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let message = request.into_inner();
         let (id, filter, created, list) =
             read_list_webhook_deliveries(&message, tenant, &self.page_tokens)?;
@@ -70,7 +73,7 @@ impl WebhookService {
         &self,
         request: Request<pb::RedeliverWebhookRequest>,
     ) -> Result<Response<pb::RedeliverWebhookResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let id = read_id("delivery_id", &request.get_ref().delivery_id)?;
 
         let delivery = self.deliveries.get(tenant, id).await?;

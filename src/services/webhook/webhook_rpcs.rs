@@ -8,12 +8,15 @@ use super::{
     service::WebhookService,
 };
 use crate::{
-    auth::{Caller, WebhookSecret},
+    auth::WebhookSecret,
     domain::{AuditContext, Tenant, WebhookId, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::Created,
-    services::{fields::read_id, rpc::tenant_and_audit},
+    services::{
+        fields::read_id,
+        rpc::{tenant, tenant_and_audit},
+    },
 };
 
 /// The RPCs for webhooks themselves.
@@ -26,7 +29,7 @@ impl WebhookService {
         self.require_recent_authentication(&request)?;
         let message = request.into_inner();
         let new = read_create_webhook(message, tenant.user, &self.sealer, &self.url_policy)?;
-        if tenant.restricted_to.is_some() && new.webhook.project_id.is_none() {
+        if tenant.restricted && new.webhook.project_id.is_none() {
             return Err(Error::ApiKeyRestricted);
         }
 
@@ -54,7 +57,7 @@ impl WebhookService {
         &self,
         request: Request<pb::GetWebhookRequest>,
     ) -> Result<Response<pb::GetWebhookResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let id = read_id("webhook_id", &request.get_ref().webhook_id)?;
 
         let webhook = self.webhooks.get(tenant, id).await?;
@@ -67,7 +70,7 @@ impl WebhookService {
         &self,
         request: Request<pb::ListWebhooksRequest>,
     ) -> Result<Response<pb::ListWebhooksResponse>> {
-        let tenant = Caller::of(&request)?.tenant()?;
+        let tenant = tenant(&request)?;
         let message = request.into_inner();
         let (project_id, filter, list) = read_list_webhooks(&message, tenant, &self.page_tokens)?;
 

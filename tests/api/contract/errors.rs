@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use sluice::{
-    domain::{NodeId, RefusalCause, Scope, now},
+    domain::{NodeId, RefusalCause, Role, Scope, now},
     error::{Error, FoundInstead, add_details},
     proto::DESCRIPTORS,
 };
@@ -51,6 +51,7 @@ fn one_of_each() -> Vec<Error> {
         Error::RefreshTokenReused,
         Error::ApiKeyInvalid,
         Error::ScopeMissing(Scope::ProjectsRead),
+        Error::RoleInsufficient(Role::Admin),
         Error::SessionRequired,
         Error::ApiKeyRestricted,
         Error::NodeMismatch(NodeId::parse("n1").unwrap()),

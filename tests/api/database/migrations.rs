@@ -268,6 +268,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "30_change_email_addresses.sql",
         "b27f03787b7e37aa7f6f33b63a4f1c97f95007d25a7ada8ac73f92daadfef5dd",
     ),
+    (
+        "postgres",
+        "31_create_organizations.sql",
+        "d8278ba0f2af2fdf38c1a7a67511155beba00f441db7a03fdd604d3007d372ab",
+    ),
+    (
+        "sqlite",
+        "31_create_organizations.sql",
+        "c2ada2a6ce136612a0e32cd05156e63374755037868c7c7ac6bcdd0cb8dc36f4",
+    ),
 ];
 
 #[rstest]
@@ -304,6 +314,12 @@ fn a_landed_migration_never_changes(#[case] engine: &str) {
     assert!(landed.is_empty(), "migrations have disappeared: {landed:?}");
 }
 
+/// Migrations that do more than add, each with the test that the previous version goes on beside.
+const CHANGING: &[(&str, &str)] = &[(
+    "31_create_organizations.sql",
+    "database::organizations::the_previous_version_creates_and_deletes_accounts_and_projects",
+)];
+
 /// Servers of the previous version go on beside a new one: what they read and write stays as it was.
 #[rstest]
 #[case("postgres")]
@@ -311,6 +327,10 @@ fn a_landed_migration_never_changes(#[case] engine: &str) {
 fn migrations_only_add(#[case] engine: &str) {
     for entry in fs::read_dir(format!("migrations/{engine}")).unwrap() {
         let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if CHANGING.iter().any(|(changing, _)| *changing == name) {
+            continue;
+        }
         let text = fs::read_to_string(&path).unwrap();
         let lines = text
             .lines()

@@ -10,6 +10,7 @@ mod group_commit;
 mod interrupted_statements;
 mod lost_commit_answer;
 mod migrations;
+mod organizations;
 mod postgres_faults;
 mod query_plans;
 mod sqlite_file;

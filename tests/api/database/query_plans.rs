@@ -87,13 +87,15 @@ const GROWTH: &str = "
 const PARAMETER_TYPES: [&str; 5] = ["uuid", "text", "boolean", "bigint", "timestamptz"];
 
 /// The tables that `GROWTH` fills. All of a table may be read that has only a few rows.
-const GROWN: [&str; 13] = [
+const GROWN: [&str; 15] = [
     "audit_events",
     "destination_checks",
     "destinations",
     "email_changes",
     "events",
     "mail_tokens",
+    "memberships",
+    "organizations",
     "projects",
     "publishes",
     "relays",

@@ -75,7 +75,7 @@ async fn a_locked_project_does_not_block_changes_of_other_projects() {
 async fn creates_in_a_locked_account_do_not_block_other_accounts() {
     let server = TestServer::start_with(Postgres, &LONG_TIMEOUTS).await;
     let (ada, bob) = (server.user().await, server.user().await);
-    let locks = lock_row(&server, "users", &ada.user.id).await;
+    let locks = lock_row(&server, "organizations", &ada.user.id).await;
     let create = |user: &User| {
         let mut projects = user.client.project.clone();
         let request = pb::CreateProjectRequest {

@@ -49,10 +49,7 @@ impl SharedDatabase {
     }
 
     pub fn tenant(&self) -> Tenant {
-        Tenant {
-            user: self.user,
-            restricted_to: None,
-        }
+        Tenant::of_user(self.user)
     }
 
     pub fn act(&self) -> AuditContext {
