@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use super::sql::{fetch_all_in, is_member};
+use super::sql::{fetch_all_in, is_member, owned_by};
 use crate::{
     database::{Batch, Check, Database, DeletedBatch, Transaction},
     domain::{
         DestinationId, MeteredRelay, MeteredStream, OrganizationId, Page, ProjectId, StreamId,
         StreamMeter, Tenant, Time, Usage, UsageFilter, UsageReading, UsageRecord, UsageRecordId,
     },
-    error::Result,
+    error::{Error, Result},
 };
 
 /// The usage of tenants.
@@ -155,6 +155,41 @@ impl UsageRecords {
                 filter.end_time
             ]
         )
+    }
+
+    /// Fails unless the project and the destination of a filter exist, for a filter that selects no
+    /// record: those of deleted ones remain.
+    pub async fn require_known(&self, tenant: Tenant, filter: UsageFilter) -> Result<()> {
+        if let Some(id) = filter.project_id {
+            let exists = exists!(
+                self.database.reader(),
+                concat!(
+                    "select 1 from projects p where p.id = $1 and ",
+                    owned_by!("$2", "$3", "$4"),
+                ),
+                [id, tenant.user, tenant.key, tenant.roles()]
+            )?;
+            if !exists {
+                return Err(Error::not_found("project", id));
+            }
+        }
+        if let Some(id) = filter.destination_id {
+            let exists = exists!(
+                self.database.reader(),
+                concat!(
+                    "select 1
+                     from destinations d
+                     join projects p on p.id = d.project_id
+                     where d.id = $1 and d.delete_time is null and ",
+                    owned_by!("$2", "$3", "$4"),
+                ),
+                [id, tenant.user, tenant.key, tenant.roles()]
+            )?;
+            if !exists {
+                return Err(Error::not_found("destination", id));
+            }
+        }
+        Ok(())
     }
 
     /// Records the usage of a page of streams after an id, in one transaction. Returns the last id

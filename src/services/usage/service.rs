@@ -4,11 +4,15 @@ use super::messages::{read_get_usage, read_list_usage};
 use crate::{
     auth::Sealer,
     database::Database,
-    domain::now,
+    domain::{Usage, now},
     error::Result,
     proto::v1 as pb,
     repositories::UsageRecords,
-    services::{fields::timestamp, paging::PageTokens, rpc::{implement_service, tenant}},
+    services::{
+        fields::timestamp,
+        paging::PageTokens,
+        rpc::{implement_service, tenant},
+    },
 };
 
 /// The service for usage.
@@ -35,6 +39,9 @@ impl UsageService {
         let filter = read_get_usage(request.into_inner(), now())?;
 
         let usage = self.records.total(tenant, filter).await?;
+        if usage == Usage::default() {
+            self.records.require_known(tenant, filter).await?;
+        }
 
         Ok(Response::new(pb::GetUsageResponse {
             usage: Some(usage.into()),
@@ -50,6 +57,9 @@ impl UsageService {
         let (filter, list) = read_list_usage(request.into_inner(), tenant, &self.page_tokens)?;
 
         let records = self.records.list(tenant, filter, list.page).await?;
+        if records.is_empty() {
+            self.records.require_known(tenant, filter).await?;
+        }
 
         let (records, next_page_token) = self.page_tokens.page(&list, records, |row| row.id.uuid());
         Ok(Response::new(pb::ListUsageResponse {

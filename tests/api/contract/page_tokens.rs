@@ -15,6 +15,7 @@ use crate::{
     auth::{calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User},
     stream::list_stream_samples::add_samples,
+    usage::fixture::{HOURS, plant_record},
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
@@ -71,7 +72,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 13] {
+fn lists() -> [List; 14] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -87,6 +88,7 @@ fn lists() -> [List; 13] {
         "WebhookService/ListWebhooks" ListWebhooksRequest {};
         "WebhookService/ListWebhookDeliveries"
             ListWebhookDeliveriesRequest { webhook_id: Ids::webhook };
+        "UsageService/ListUsage" ListUsageRequest {};
     }
 }
 
@@ -133,6 +135,9 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
     for revision in 1..=2 {
         let database = &server.database;
         plant_delivery(database, &webhook_id, &project_id, revision, "delivered").await;
+    }
+    for hour in HOURS {
+        plant_record(&server.database, &user, &project_id, None, hour).await;
     }
     let ids = Ids {
         project_id,

@@ -38,6 +38,9 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
         node.begin(&stream_key, "refused").await.unwrap_err();
         node.end(&stream, connection).await;
     }
+    for hour in ["2020-01-01T00:00:00+00:00", HOURS[0]] {
+        plant_record(&server.database, &ada, &kept.id, None, hour).await;
+    }
     let boots = "insert into node_boots (node_id, boot_id, create_time)";
 
     for aged in [
@@ -64,6 +67,7 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
         ("publishes", 1),
         ("node_boots", 2),
         ("refusals", 1),
+        ("usage_records", 1),
     ] {
         let count = format!("select count(*) from {table}");
         eventually("expired rows are purged", async || {

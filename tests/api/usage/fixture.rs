@@ -1,7 +1,8 @@
-use sluice::proto::v1 as pb;
+use sluice::{domain::UsageRecordId, proto::v1 as pb};
+use uuid::Uuid;
 
 use crate::{
-    harness::{Client, Engine, eventually},
+    harness::{Client, Engine, TestDatabase, User, eventually},
     relay::fixture::Fixture,
 };
 
@@ -11,6 +12,39 @@ pub const FLAGS: [&str; 1] = ["--usage-interval=20ms"];
 /// A server that records usage often, with an owner, a project and a media server.
 pub async fn start(engine: Engine) -> Fixture {
     Fixture::start_with(engine, &FLAGS, 0).await
+}
+
+/// Hours of planted records.
+pub const HOURS: [&str; 2] = ["2100-01-01T00:00:00+00:00", "2100-01-01T01:00:00+00:00"];
+
+/// Adds a record of usage; without a destination it is one of streams.
+pub async fn plant_record(
+    database: &TestDatabase,
+    owner: &User,
+    project_id: &str,
+    destination_id: Option<&str>,
+    hour: &str,
+) {
+    let id = UsageRecordId::generate().to_string();
+    let nil = Uuid::nil().to_string();
+    let ids = [
+        &*id,
+        &owner.user.id,
+        project_id,
+        destination_id.unwrap_or(&nil),
+    ];
+    let [id, owner, project, destination] =
+        ids.map(|id| match database.url.starts_with("sqlite:") {
+            true => format!("unhex('{}')", id.replace('-', "")),
+            false => format!("'{id}'"),
+        });
+    let insert = format!(
+        "insert into usage_records
+             (id, owner_id, project_id, destination_id, hour_time, stream_us, bytes_received,
+              bytes_delivered)
+         values ({id}, {owner}, {project}, {destination}, '{hour}', 1, 1, 1)"
+    );
+    database.execute(&insert).await;
 }
 
 /// The usage of all projects, without a limit of time.

@@ -1,6 +1,7 @@
 //! UsageService, and what usage is recorded.
 
-mod fixture;
+pub mod fixture;
+mod outages;
 mod recording;
 mod records;
 mod tenancy;

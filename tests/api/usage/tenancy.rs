@@ -24,14 +24,14 @@ async fn another_user_sees_no_usage_of_a_project(#[values(Sqlite, Postgres)] eng
             ..Default::default()
         }
     );
-    let of_project = pb::ListUsageRequest {
+    let records = list(&stranger.client, pb::ListUsageRequest::default()).await;
+    assert_eq!(records, pb::ListUsageResponse::default());
+    let of_project = pb::GetUsageRequest {
         project_id: fixture.project.id.clone(),
         ..Default::default()
     };
-    assert_eq!(
-        list(&stranger.client, of_project).await,
-        pb::ListUsageResponse::default()
-    );
+    let refusal = refused(stranger.client.usage.clone().get_usage(of_project).await);
+    assert_eq!(refusal.class(), (Code::NotFound, "RESOURCE_NOT_FOUND"));
 }
 
 #[rstest]

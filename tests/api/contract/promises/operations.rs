@@ -121,6 +121,14 @@ pub const PROMISES: [Promise; 103] = [
         &["deployment::systemd_unit::the_unit_allows_the_documented_number_of_open_files"],
     ),
     (
+        "**Usage.**",
+        &[
+            "usage::recording::replicas_that_record_at_once_count_once",
+            "usage::recording::delivered_bytes_count_once_whatever_is_repeated_late_or_foreign",
+            "usage::outages::usage_of_the_time_in_which_no_server_ran_is_recorded_later",
+        ],
+    ),
+    (
         "**Disk.**",
         &[
             "lifecycle::purge::ended_streams_and_their_relays_are_purged_after_their_retention",

@@ -459,6 +459,13 @@ pub const PROMISES: [Promise; 56] = [
         &["lifecycle::purge::ended_streams_and_their_relays_are_purged_after_their_retention"],
     ),
     (
+        "records of usage",
+        &[
+            "lifecycle::purge::only_rows_past_their_retention_are_purged",
+            "usage::records::usage_remains_when_the_project_is_deleted",
+        ],
+    ),
+    (
         "audit events",
         &[
             "auth::account_audit_log::events_outlive_the_account_and_are_purged_after_the_retention",
