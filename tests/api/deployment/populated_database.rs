@@ -77,7 +77,14 @@ impl PopulatedDatabase {
         plant_delivery(database, &webhook.id, &fixture.project.id, 1, "delivered").await;
 
         let (live, _, _worker, assignment) = fixture.claimed_relay().await;
-        plant_record(database, &fixture.owner, &fixture.project.id, None, HOURS[0]).await;
+        plant_record(
+            database,
+            &fixture.owner,
+            &fixture.project.id,
+            None,
+            HOURS[0],
+        )
+        .await;
         database
             .execute(
                 "insert into usage_meters (stream_id, destination_id, epoch, bytes)

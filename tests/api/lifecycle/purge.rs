@@ -1,7 +1,10 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually};
+use crate::{
+    harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually},
+    usage::fixture::{HOURS, plant_record},
+};
 
 const LONG_AGO: &str = "'2020-01-01T00:00:00+00:00'";
 
