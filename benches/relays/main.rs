@@ -19,7 +19,10 @@ use anyhow::{Context, ensure};
 use figures::Figure;
 use media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Proxy, Publisher, Sandbox};
 use owner::{Owner, wait_for};
-use sluice::proto::v1::{self as pb, RelayState::Broadcasting};
+use sluice::proto::v1::{
+    self as pb,
+    RelayState::{Broadcasting, Retrying, Stalled},
+};
 use source::Source;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -60,6 +63,10 @@ async fn main() -> anyhow::Result<()> {
     scene.starts_and_stops().await?;
     scene.republishes().await?;
     scene.drops().await?;
+    let stalled = "back to BROADCASTING after the network was cut: STALLED";
+    scene.recovers(stalled, Stalled).await?;
+    let retrying = "back to BROADCASTING after the network was cut: RETRYING";
+    scene.recovers(retrying, Retrying).await?;
     scene.ends(&destination).await?;
     scene.owner.delete_destination(&destination).await?;
     scene.load().await?;
@@ -165,6 +172,27 @@ impl Scene {
             let after = self.platform.recordings();
             let after = after.last().context("a recording")?;
             figure.add(self.source.missing(&before, after).await?);
+        }
+        self.stop(&mut publisher, &stream).await?;
+        self.owner.ended().await?;
+        figure.print();
+        Ok(())
+    }
+
+    /// Cuts the connection without a close, and carries new ones when the relay is in this state.
+    async fn recovers(&self, name: &'static str, state: pb::RelayState) -> anyhow::Result<()> {
+        let mut figure = Figure::new(name, 1.0, "s");
+        let (mut publisher, stream, _) = self.broadcast().await?;
+        for round in 0..ROUNDS {
+            sleep(PROVEN_AGE).await;
+            self.proxy.cut()?;
+            self.owner.relays_are(&stream, state, 1).await?;
+            // At different times after the last attempt.
+            sleep(Duration::from_millis(300 * round as u64)).await;
+            self.proxy.restore()?;
+            let begin = Instant::now();
+            self.owner.relays_are(&stream, Broadcasting, 1).await?;
+            figure.add(begin.elapsed().as_secs_f64());
         }
         self.stop(&mut publisher, &stream).await?;
         self.owner.ended().await?;

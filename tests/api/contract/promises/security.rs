@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 56] = [
+pub const PROMISES: [Promise; 57] = [
     (
         "It protects them against callers, readers of its logs",
         &[
