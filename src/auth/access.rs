@@ -27,7 +27,7 @@ impl RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 82] = {
+pub const METHODS: [(&str, RequiredAccess); 85] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -134,6 +134,14 @@ pub const METHODS: [(&str, RequiredAccess); 82] = {
         ("/sluice.v1.OperatorService/GetUser", OPERATOR_READ),
         ("/sluice.v1.OperatorService/SuspendUser", OPERATOR_WRITE),
         ("/sluice.v1.OperatorService/ResumeUser", OPERATOR_WRITE),
+        (
+            "/sluice.v1.OperatorService/GetOrganizationQuota",
+            OPERATOR_READ,
+        ),
+        (
+            "/sluice.v1.OperatorService/SetOrganizationQuota",
+            OPERATOR_WRITE,
+        ),
         ("/sluice.v1.OperatorService/ListNodes", OPERATOR_READ),
         ("/sluice.v1.OperatorService/ListWorkers", OPERATOR_READ),
         ("/sluice.v1.OperatorService/ListLiveStreams", OPERATOR_READ),
@@ -155,6 +163,7 @@ pub const METHODS: [(&str, RequiredAccess); 82] = {
         ("/sluice.v1.WebhookService/RedeliverWebhook", WEBHOOKS_SEND),
         ("/sluice.v1.UsageService/GetUsage", USAGE_READ),
         ("/sluice.v1.UsageService/ListUsage", USAGE_READ),
+        ("/sluice.v1.UsageService/GetQuota", USAGE_READ),
     ]
 };
 

@@ -13,6 +13,7 @@ mod key_records;
 mod media_health;
 mod outbox;
 mod projects;
+mod quotas;
 mod relays;
 mod resource_counts;
 mod sealed_columns;
@@ -39,6 +40,7 @@ pub use projects::{
     SealedChange, SealedDestination, SealedTarget, StoredDestination, StreamKeyRotation,
     StreamKeys,
 };
+pub use quotas::Quotas;
 pub use relays::{
     ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease, Workers,
 };

@@ -60,7 +60,7 @@ message_enums! {
     PlatformKind => PlatformKind { Static Regional PerAccount PerEvent }
     PublishConflictPolicy => PublishConflictPolicy { RejectNew Takeover }
     RefusalReason => ErrorReason {
-        StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld AccountSuspended
+        StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld AccountSuspended QuotaExceeded
     }
     RelayState => RelayState {
         Idle Starting Broadcasting Holding Stalled Retrying Failed Stopping Draining

@@ -21,6 +21,7 @@ use crate::{
         accounts::session_rows::queue_require_active,
         audit_log,
         idempotency::{change_once, create_once},
+        quotas::{self, may_have_project},
         sql::{fetch_all_in, owned_by, owned_in, refusal},
         streams::rows::end_all,
     },
@@ -108,18 +109,20 @@ impl Projects {
         audit: &AuditContext,
         now: Time,
     ) -> Result<Project> {
-        self.database
+        let inserted = self
+            .database
             .queued_transaction(|mut tx| async move {
+                quotas::queue_lock(&mut tx, tenant.organization).await?;
                 queue!(
                     tx,
-                    "insert into projects
+                    concat!("insert into projects
                          (id, owner_id, name, disabled, reconnect_window_ms,
                           publish_conflict_policy, stream_key_hash, stream_key_sealed,
                           stream_key_hint, revision, create_time, update_time, outage_policy)
                      select $1, m.organization_id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
                      from memberships m
                      where m.organization_id = $11 and m.user_id = $2
-                       and $12 like '%' || m.role || '%'",
+                       and $12 like '%' || m.role || '%' and ", may_have_project!("$11")),
                     [
                         project.id,
                         tenant.user,
@@ -146,7 +149,14 @@ impl Projects {
                 record(&mut tx, &created, now).await?;
                 tx.commit(created).await
             })
-            .await
+            .await;
+        match inserted {
+            Err(error @ Error::AccessTokenInvalid) => {
+                let id = tenant.organization;
+                Err(quotas::project_error(&self.database, id, error, now).await)
+            }
+            inserted => inserted,
+        }
     }
 
     /// A project.

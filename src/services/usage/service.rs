@@ -7,7 +7,7 @@ use crate::{
     domain::{Usage, now},
     error::Result,
     proto::v1 as pb,
-    repositories::UsageRecords,
+    repositories::{Quotas, UsageRecords},
     services::{
         fields::timestamp,
         paging::PageTokens,
@@ -19,6 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub struct UsageService {
     records: UsageRecords,
+    quotas: Quotas,
     page_tokens: PageTokens,
 }
 
@@ -26,7 +27,8 @@ impl UsageService {
     /// The service of a database.
     pub fn new(database: Database, sealer: Sealer) -> Self {
         Self {
-            records: UsageRecords::new(database),
+            records: UsageRecords::new(database.clone()),
+            quotas: Quotas::new(database),
             page_tokens: PageTokens::new(sealer),
         }
     }
@@ -46,6 +48,20 @@ impl UsageService {
         Ok(Response::new(pb::GetUsageResponse {
             usage: Some(usage.into()),
             start_time: Some(timestamp(filter.start_time)),
+        }))
+    }
+
+    async fn get_quota(
+        &self,
+        request: Request<pb::GetQuotaRequest>,
+    ) -> Result<Response<pb::GetQuotaResponse>> {
+        let tenant = tenant(&request)?;
+
+        let (quota, used) = self.quotas.get(tenant, now()).await?;
+
+        Ok(Response::new(pb::GetQuotaResponse {
+            quota: Some(quota.into()),
+            used: Some(used.into()),
         }))
     }
 
@@ -73,5 +89,6 @@ implement_service! {
     UsageService as pb::usage_service_server::UsageService {
         rpc get_usage(pb::GetUsageRequest) -> pb::GetUsageResponse;
         rpc list_usage(pb::ListUsageRequest) -> pb::ListUsageResponse;
+        rpc get_quota(pb::GetQuotaRequest) -> pb::GetQuotaResponse;
     }
 }
