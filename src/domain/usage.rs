@@ -13,6 +13,10 @@ use super::{DestinationId, OrganizationId, ProjectId, StreamId, Time, UsageRecor
 /// How long after its end a stream is read again: relays report what they have delivered last.
 const LATE_REPORTS: TimeDelta = TimeDelta::minutes(2);
 
+/// The most time of a stream that one reading records: each hour is a record. The next reading goes
+/// on from there.
+const MAX_TIME: TimeDelta = TimeDelta::days(7);
+
 /// What a project used in an hour, or what was delivered to one of its destinations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRecord {
@@ -153,18 +157,17 @@ impl UsageReading {
 
     fn read(&mut self, stream: &MeteredStream, now: Time) {
         let until = stream.end_time.map_or(now, |end| end.min(now));
+        let recorded = stream.meter.and_then(|meter| meter.until_time);
+        let since = recorded.or(stream.live_time);
+        let reached = since.map(|since| until.clamp(since, since + MAX_TIME));
+        if let Some((since, reached)) = since.zip(reached) {
+            self.add_time(stream, since, reached);
+        }
         let meter = StreamMeter {
-            until_time: stream.live_time.map(|live| {
-                let recorded = stream.meter.and_then(|meter| meter.until_time);
-                until.max(recorded.unwrap_or(live))
-            }),
+            until_time: reached,
             epoch: stream.epoch,
             bytes: stream.bytes_received,
         };
-        if let Some(live) = stream.live_time {
-            let since = stream.meter.and_then(|meter| meter.until_time);
-            self.add_time(stream, since.unwrap_or(live), until);
-        }
         let bytes_received = stream.new_bytes();
         let usage = Usage {
             bytes_received,
@@ -180,7 +183,8 @@ impl UsageReading {
         }
 
         let is_late = stream.end_time.is_some_and(|end| end + LATE_REPORTS < now);
-        if is_late && !stream.relays.iter().any(|relay| relay.has_lease) {
+        let is_complete = reached.is_none_or(|reached| reached >= until);
+        if is_late && is_complete && !stream.relays.iter().any(|relay| relay.has_lease) {
             self.finished.push(stream.stream_id);
             return;
         }
@@ -324,6 +328,24 @@ mod tests {
 
         assert_eq!(total(&back).stream_us, 0);
         assert_eq!(total(&on).stream_us, 10_000_000);
+    }
+
+    #[test]
+    fn the_time_of_months_is_recorded_by_several_readings() {
+        let mut stream = MeteredStream {
+            end_time: Some(at(20 * 86_400)),
+            ..stream()
+        };
+        let now = at(100 * 86_400);
+
+        let readings = [0; 3].map(|_| read(&mut stream, now));
+
+        let days = readings
+            .each_ref()
+            .map(|reading| total(reading).stream_us / 86_400_000_000);
+        assert_eq!(days, [7, 7, 6]);
+        let finished = readings.map(|reading| reading.finished.len());
+        assert_eq!(finished, [0, 0, 1], "not before the last one");
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub async fn wait_for_reading(fixture: &Fixture) {
 }
 
 /// The time that the meters of live streams have come to: it grows with each reading.
-const LAST_READING: &str = "select coalesce(sum(stream_us), 0) from usage_records";
+const LAST_READING: &str = "select cast(coalesce(sum(stream_us), 0) as bigint) from usage_records";
 
 /// A report of a media server with a number of received bytes.
 pub async fn receive(fixture: &Fixture, stream: &pb::Stream, connection: &str, bytes: i64) {

@@ -139,6 +139,7 @@ async fn usage_remains_when_the_project_is_deleted(#[values(Sqlite, Postgres)] e
 
     let request = pb::DeleteProjectRequest {
         project_id: fixture.project.id.clone(),
+        force: true,
         ..Default::default()
     };
     owner.project.clone().delete_project(request).await.unwrap();
