@@ -1,8 +1,8 @@
 //! The decision whether a publisher may begin, and the record of a refusal.
 
 use super::{
-    OrganizationId, OutagePolicy, ProjectId, PublishConflictPolicy, Publisher, QuotaExcess, QuotaKind,
-    ReconnectWindow, RefusalId, Stream, StreamState, Time,
+    OrganizationId, OutagePolicy, ProjectId, PublishConflictPolicy, Publisher, QuotaExcess,
+    QuotaKind, ReconnectWindow, RefusalId, Stream, StreamState, Time,
 };
 
 /// What a project allows publishers to do.

@@ -8,8 +8,7 @@ use super::{audit_log, sql::is_member};
 use crate::{
     database::{Check, Database, Engine, QueueStatements, Transaction},
     domain::{
-        AuditContext, OrganizationId, Quota, QuotaExcess, QuotaKind, Tenant, Time,
-        UsageFilter,
+        AuditContext, OrganizationId, Quota, QuotaExcess, QuotaKind, Tenant, Time, UsageFilter,
     },
     error::{Error, Result},
 };
@@ -21,12 +20,14 @@ pub struct Quotas {
 }
 
 /// The quota of the organization `$1`.
-const SELECT_QUOTA: &str = "select projects, destinations, live_streams, stream_minutes, delivered_bytes
+const SELECT_QUOTA: &str =
+    "select projects, destinations, live_streams, stream_minutes, delivered_bytes
      from quotas
      where organization_id = $1";
 
 /// The same, locked until the transaction ends.
-const LOCK_QUOTA: &str = "select projects, destinations, live_streams, stream_minutes, delivered_bytes
+const LOCK_QUOTA: &str =
+    "select projects, destinations, live_streams, stream_minutes, delivered_bytes
      from quotas
      where organization_id = $1
      for no key update";

@@ -45,6 +45,7 @@ message_enums! {
     EndReason => EndReason {
         PublisherEnded ReconnectTimeout HeartbeatTimeout StoppedByOwner TakenOver KeyRotated
         ProjectDisabled ProjectDeleted NodeLost NeverStarted AccountSuspended
+        QuotaExceeded
     }
     MediaIssueCode => MediaIssueCode {
         KeyframeIntervalTooLong BitrateOverLimit NoAudio CodecNotAccepted DestinationTooSlow

@@ -2,11 +2,12 @@
 
 use clap::{Args, Subcommand};
 
-use super::{
-    client::{ApiOptions, OperatorSession, run_with},
-    tables,
+use super::client::{ApiOptions, OperatorSession, run_with};
+use crate::{
+    client::{ClientError, quota_table},
+    commands::error::CommandError,
+    proto::v1 as pb,
 };
-use crate::{client::ClientError, commands::error::CommandError, proto::v1 as pb};
 
 /// Commands for quotas of organizations.
 #[derive(Subcommand)]
@@ -90,7 +91,7 @@ pub(super) fn run(command: QuotaCommand) -> Result<(), CommandError> {
         QuotaCommand::GetQuota {
             organization,
             options,
-        } => run_with(&options, async |session| {
+        } => run_with(options, async |session| {
             let answer = get(session, organization).await?;
             print(session, answer)
         }),
@@ -98,7 +99,7 @@ pub(super) fn run(command: QuotaCommand) -> Result<(), CommandError> {
             organization,
             limits,
             options,
-        } => run_with(&options, async |session| {
+        } => run_with(options, async |session| {
             set(session, organization, &limits).await
         }),
     }
@@ -140,7 +141,7 @@ fn print(
     session: &OperatorSession,
     answer: pb::GetOrganizationQuotaResponse,
 ) -> Result<(), ClientError> {
-    session.output().print(&answer, |answer| {
-        tables::quota(answer.quota.as_ref(), answer.used.as_ref())
-    })
+    session
+        .output()
+        .print(&answer, |answer| quota_table(answer.quota, answer.used))
 }

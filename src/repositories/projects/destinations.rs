@@ -5,8 +5,8 @@ use super::{deletion, events, rows::lock_owned};
 use crate::{
     database::{Database, Transaction},
     domain::{
-        AuditContext, Change, Destination, DestinationId, ListFilter, OrganizationId, Page, Platform,
-        ProjectId, QuotaKind, StreamDelay, Tenant, Time,
+        AuditContext, Change, Destination, DestinationId, ListFilter, OrganizationId, Page,
+        Platform, ProjectId, QuotaKind, StreamDelay, Tenant, Time,
     },
     error::{Error, Result},
     repositories::{

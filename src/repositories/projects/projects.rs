@@ -115,14 +115,17 @@ impl Projects {
                 quotas::queue_lock(&mut tx, tenant.organization).await?;
                 queue!(
                     tx,
-                    concat!("insert into projects
+                    concat!(
+                        "insert into projects
                          (id, owner_id, name, disabled, reconnect_window_ms,
                           publish_conflict_policy, stream_key_hash, stream_key_sealed,
                           stream_key_hint, revision, create_time, update_time, outage_policy)
                      select $1, m.organization_id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
                      from memberships m
                      where m.organization_id = $11 and m.user_id = $2
-                       and $12 like '%' || m.role || '%' and ", may_have_project!("$11")),
+                       and $12 like '%' || m.role || '%' and ",
+                        may_have_project!("$11")
+                    ),
                     [
                         project.id,
                         tenant.user,

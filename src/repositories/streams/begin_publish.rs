@@ -399,7 +399,11 @@ impl Decision {
     /// The limit that the stream that begins would exceed.
     async fn excess(&self, tx: &mut Transaction, now: Time) -> Result<Option<QuotaExcess>> {
         let kinds = self.kind.quotas();
-        match self.rules.limited_organization.filter(|_| !kinds.is_empty()) {
+        match self
+            .rules
+            .limited_organization
+            .filter(|_| !kinds.is_empty())
+        {
             Some(id) => quotas::reached(tx, id, kinds, now).await,
             None => Ok(None),
         }

@@ -263,6 +263,10 @@ pub fn id_fields() -> Vec<IdField> {
             pb::OperatorServiceListAuditEventsRequest { user_id: id, ..Default::default() };
         "OperatorService/ListAuditEvents operator_key_id": Kind::Operator, id =>
             pb::OperatorServiceListAuditEventsRequest { operator_key_id: id, ..Default::default() };
+        "OperatorService/GetOrganizationQuota organization_id": Kind::Operator, id =>
+            pb::GetOrganizationQuotaRequest { organization_id: id };
+        "OperatorService/SetOrganizationQuota organization_id": Kind::Operator, id =>
+            pb::SetOrganizationQuotaRequest { organization_id: id, quota: Some(pb::Quota::default()) };
         "WebhookService/CreateWebhook project_id": PROJECT, id => create_webhook(id, String::new());
         "WebhookService/CreateWebhook request_id": Kind::RequestId, id =>
             create_webhook(String::new(), id);

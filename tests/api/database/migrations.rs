@@ -288,6 +288,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "36_record_usage.sql",
         "99bd2345f15a98d65ca7ff324e2e0f6e5124f52acf1ba9dc138c343efb8dd4e0",
     ),
+    (
+        "postgres",
+        "37_create_quotas.sql",
+        "3d35922925a920f762a8c9f2e0aaceebf67c37151739e2012a9ab488c4d763fa",
+    ),
+    (
+        "sqlite",
+        "37_create_quotas.sql",
+        "e9f9183567f042fad6465b6aa92e8521d5888adab83bae18ab8a86a0b2fbb659",
+    ),
 ];
 
 #[rstest]
