@@ -50,6 +50,7 @@ mod stream;
 mod stream_delay;
 mod stream_key_lint;
 mod stream_sample;
+mod tenant;
 mod user;
 mod webhook;
 mod webhook_url;
@@ -69,8 +70,8 @@ pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
 pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
-    ApiKeyId, AuditEventId, DestinationId, Id, OrganizationId, Page, ProjectId, RefusalId,
-    SecondFactorId, SessionId, StreamId, UserId, WebhookDeliveryId, WebhookId,
+    ApiKeyId, AuditEventId, DestinationId, Id, InvitationId, OrganizationId, Page, ProjectId,
+    RefusalId, SecondFactorId, SessionId, StreamId, UserId, WebhookDeliveryId, WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -84,7 +85,7 @@ pub use operator::{
     AuditFilter, OperatorAuditEvent, OperatorKey, OperatorKeyState, OperatorLiveStream,
     UserAccount, UserFilter, UserState,
 };
-pub use organization::{Role, Tenant};
+pub use organization::{Invitation, Member, NewInvitation, Organization};
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;
@@ -107,6 +108,7 @@ pub use stream::{
 };
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
+pub use tenant::{Role, Tenant};
 pub use user::{EmailChange, Identity, Profile, Session, SessionTimeouts, User};
 pub use webhook::{
     EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,

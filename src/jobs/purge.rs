@@ -10,8 +10,8 @@ use crate::{
     error::Result,
     repositories::{
         AuditLog, DestinationChecks, EmailChanges, Events, FailedAttempts, IdempotencyKey,
-        KeyRecords, KnownNetworks, MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions,
-        StreamSamples, Streams, TokenRevocations, WebhookDeliveries, Workers,
+        KeyRecords, KnownNetworks, MailTokens, Nodes, Organizations, Outbox, Publishing, Refusals,
+        Sessions, StreamSamples, Streams, TokenRevocations, WebhookDeliveries, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -55,6 +55,7 @@ enum PurgeTarget {
     UnattributedRefusals,
     MailTokens,
     EmailChanges,
+    Invitations,
     KnownNetworks,
     Messages,
     Refusals,
@@ -69,7 +70,7 @@ enum PurgeTarget {
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -80,6 +81,7 @@ impl PurgeTarget {
         Self::UnattributedRefusals,
         Self::MailTokens,
         Self::EmailChanges,
+        Self::Invitations,
         Self::KnownNetworks,
         Self::Messages,
         Self::Refusals,
@@ -95,7 +97,8 @@ impl PurgeTarget {
 }
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
-/// audit events, unused e-mail tokens, expired changes of addresses, networks of old sign-ins, unsent messages, refused publishes,
+/// audit events, unused e-mail tokens, expired changes of addresses, expired invitations, networks of
+/// old sign-ins, unsent messages, refused publishes,
 /// former publish connections, silent nodes, former relay workers, samples of statistics, checks of
 /// destinations, ended streams, and retired keys. Never
 /// returns.
@@ -177,6 +180,7 @@ async fn purge_batch(
         }
         PurgeTarget::MailTokens => MailTokens::new(owned).purge(now, batch).await,
         PurgeTarget::EmailChanges => EmailChanges::new(owned).purge(now, batch).await,
+        PurgeTarget::Invitations => Organizations::purge_invitations(database, now, batch).await,
         PurgeTarget::KnownNetworks => KnownNetworks::new(owned).purge(now, batch).await,
         PurgeTarget::Messages => Outbox::new(owned).purge(before, batch).await,
         PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,
