@@ -109,9 +109,6 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::CreateProjectRequest>,
     ) -> Result<Response<pb::CreateProjectResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "CreateProject")?;
-        if tenant.restricted {
-            return Err(Error::ApiKeyRestricted.into());
-        }
         let own = tenant.organization;
         let (tenant, project, stream_key) =
             read_create_project(request.into_inner(), tenant, &self.sealer)?;
@@ -119,7 +116,9 @@ impl pb::project_service_server::ProjectService for ProjectService {
         if tenant.organization != own {
             self.projects.require_organization(tenant).await?;
         }
-
+        if tenant.restricted {
+            return Err(Error::ApiKeyRestricted.into());
+        }
         let audit = audit.with_resource(project.id);
         let created = self
             .projects

@@ -278,6 +278,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "31_create_organizations.sql",
         "c2ada2a6ce136612a0e32cd05156e63374755037868c7c7ac6bcdd0cb8dc36f4",
     ),
+    (
+        "postgres",
+        "32_create_invitations.sql",
+        "d9eace820dbc99a5fc570ed23e6c95c74bc62ad7dbbab82b982804dadd0746db",
+    ),
+    (
+        "sqlite",
+        "32_create_invitations.sql",
+        "0a8df60921045a83d650f065b4723661a2bd5544a2b81402d7020ba32a695ca5",
+    ),
 ];
 
 #[rstest]
