@@ -22,6 +22,7 @@ async fn a_project_with_only_a_name_gets_the_defaults(#[values(Sqlite, Postgres)
 
     let defaults = pb::Project {
         id: project.id.clone(),
+        organization_id: user.user.id.clone(),
         display_name: "Show".to_owned(),
         disabled: false,
         reconnect_window: duration(60, 0),
