@@ -11,10 +11,11 @@ use protox::prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor};
 /// that not every toolchain finds; `debug_redact` needs protoc 22.
 const SECRET_MARK: &str = "Secret: never log it.";
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "sluice/v1/auth.proto",
     "sluice/v1/error.proto",
     "sluice/v1/operator.proto",
+    "sluice/v1/organization.proto",
     "sluice/v1/project.proto",
     "sluice/v1/relay.proto",
     "sluice/v1/stream.proto",

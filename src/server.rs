@@ -30,6 +30,7 @@ use crate::{
         DESCRIPTORS,
         v1::{
             auth_service_server::AuthServiceServer, operator_service_server::OperatorServiceServer,
+            organization_service_server::OrganizationServiceServer,
             project_service_server::ProjectServiceServer,
             stream_service_server::StreamServiceServer, usage_service_server::UsageServiceServer,
             webhook_service_server::WebhookServiceServer,
@@ -38,13 +39,14 @@ use crate::{
     readiness::{Health, Readiness, SERVICES},
     repositories::{Notices, Outbox, Publishing, RelayLeases, WebhookQueue},
     services::{
-        AuthDependencies, AuthService, MessageIntervals, OperatorService, ProjectService,
-        StreamService, UsageService, WebhookDependencies, WebhookService, event_writer,
+        AuthDependencies, AuthService, MessageIntervals, OperatorService, OrganizationDependencies,
+        OrganizationService, ProjectService, StreamService, UsageService, WebhookDependencies,
+        WebhookService, event_writer,
     },
     transport::{BoundSocket, HttpService, Listener},
     watching::{
-        EventPoller, ProjectDiscovery, RefusalPoller, ReplicaListener, ReplicaNotifier,
-        StatsPoller, WatchHub,
+        EventPoller, MembershipPoller, ProjectDiscovery, RefusalPoller, ReplicaListener,
+        ReplicaNotifier, StatsPoller, WatchHub,
     },
     webhooks::WebhookSender,
 };
@@ -234,6 +236,13 @@ fn services(
     });
 
     let usage = UsageService::new(database.clone(), keys.sealer.clone());
+    let organization = OrganizationService::new(OrganizationDependencies {
+        database: database.clone(),
+        sealer: keys.sealer.clone(),
+        limits: config.organizations.limits(),
+        outbox: components.outbox.clone(),
+        recent_authentication: config.recent_authentication,
+    });
 
     let limits = config.rate_limits();
     let mut authorize = AuthInterceptor::new(tokens, components.revocations.clone(), limits);
@@ -246,6 +255,7 @@ fn services(
         .add_service(OperatorServiceServer::new(operator))
         .add_service(WebhookServiceServer::new(webhook))
         .add_service(UsageServiceServer::new(usage))
+        .add_service(OrganizationServiceServer::new(organization))
         .prepare();
     Ok(layers::stack(routes, interceptor, &config.layers()))
 }
@@ -282,6 +292,7 @@ fn jobs(
         Box::pin(jobs::prune_events(database.clone(), config.event_retention)),
         Box::pin(EventPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(RefusalPoller::new(hub.clone(), database).run(config.watch_poll_interval)),
+        Box::pin(MembershipPoller::new(hub.clone(), database).run()),
         Box::pin(ProjectDiscovery::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(components.check_dispatch.clone().run()),
         Box::pin(StatsPoller::new(hub.clone(), database).run()),

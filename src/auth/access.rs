@@ -27,7 +27,7 @@ impl RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 85] = {
+pub const METHODS: [(&str, RequiredAccess); 99] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -164,6 +164,20 @@ pub const METHODS: [(&str, RequiredAccess); 85] = {
         ("/sluice.v1.UsageService/GetUsage", USAGE_READ),
         ("/sluice.v1.UsageService/ListUsage", USAGE_READ),
         ("/sluice.v1.UsageService/GetQuota", USAGE_READ),
+        ("/sluice.v1.OrganizationService/CreateOrganization", Session),
+        ("/sluice.v1.OrganizationService/GetOrganization", Session),
+        ("/sluice.v1.OrganizationService/ListOrganizations", Session),
+        ("/sluice.v1.OrganizationService/UpdateOrganization", Session),
+        ("/sluice.v1.OrganizationService/DeleteOrganization", Session),
+        ("/sluice.v1.OrganizationService/ListMembers", Session),
+        ("/sluice.v1.OrganizationService/UpdateMember", Session),
+        ("/sluice.v1.OrganizationService/RemoveMember", Session),
+        ("/sluice.v1.OrganizationService/LeaveOrganization", Session),
+        ("/sluice.v1.OrganizationService/CreateInvitation", Session),
+        ("/sluice.v1.OrganizationService/ListInvitations", Session),
+        ("/sluice.v1.OrganizationService/RevokeInvitation", Session),
+        ("/sluice.v1.OrganizationService/AcceptInvitation", Session),
+        ("/sluice.v1.OrganizationService/TransferProject", Session),
     ]
 };
 

@@ -9,7 +9,10 @@ use super::{
     error::ClientError,
     export,
     factors::{self, FactorCommand},
+    invitations::{self, InvitationCommand},
+    members::{self, MemberCommand},
     options::ClientOptions,
+    organizations::{self, OrganizationCommand},
     pages::Limit,
     projects::{self, ProjectCommand},
     refusals,
@@ -90,6 +93,30 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
+    /// Organizations, which own projects and have members.
+    #[command(visible_alias = "organizations")]
+    Organization {
+        #[command(subcommand)]
+        command: OrganizationCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// The members of organizations, and their roles.
+    #[command(visible_alias = "members")]
+    Member {
+        #[command(subcommand)]
+        command: MemberCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
+    /// Invitations to organizations.
+    #[command(visible_alias = "invitations")]
+    Invitation {
+        #[command(subcommand)]
+        command: InvitationCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
     /// API keys of the signed-in user, for programs.
     Key {
         #[command(subcommand)]
@@ -160,6 +187,15 @@ pub async fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Watch(arguments) => watch::run(&arguments).await,
         ClientCommand::Webhook { command, options } => {
             webhooks::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Organization { command, options } => {
+            organizations::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Member { command, options } => {
+            members::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Invitation { command, options } => {
+            invitations::run(&Session::open(&options)?, command).await
         }
         ClientCommand::Key { command, options } => {
             api_keys::run(&Session::open(&options)?, command).await

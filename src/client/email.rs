@@ -44,7 +44,7 @@ pub struct Token {
 }
 
 impl Token {
-    fn read(&self) -> Result<String, ClientError> {
+    pub(super) fn read(&self) -> Result<String, ClientError> {
         const FLAG: &str = "--token-file";
         let token = match &self.token_file {
             Some(file) => from_file(file, FLAG),

@@ -12,13 +12,15 @@ use crate::proto::v1 as pb;
 /// The shortest start of an id, in characters.
 const MIN_PREFIX: usize = 6;
 
-/// The id of a project: by its id, its unique name, or the unique start of its id.
+/// The id of a project: by its id, or by its unique name or the unique start of its id in the chosen
+/// organization.
 pub(super) async fn project_id(session: &Session, text: &str) -> Result<String, ClientError> {
     if Uuid::try_parse(text).is_ok() {
         return Ok(text.to_owned());
     }
     let projects = list_all(async |page_size, page_token| {
         let request = pb::ListProjectsRequest {
+            organization_id: session.organization(),
             page_size,
             page_token,
             ..Default::default()
@@ -32,6 +34,28 @@ pub(super) async fn project_id(session: &Session, text: &str) -> Result<String, 
     let projects = projects.await?.into_iter();
     let named = projects.map(|project| (project.display_name, project.id));
     unique("project", "sluice project list", text, named.collect())
+}
+
+/// The id of an organization: by its id, its unique name, or the unique start of its id.
+pub(super) async fn organization_id(session: &Session, text: &str) -> Result<String, ClientError> {
+    if Uuid::try_parse(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let organizations = list_all(async |page_size, page_token| {
+        let request = pb::ListOrganizationsRequest {
+            page_size,
+            page_token,
+        };
+        let page = session.call(request, async |mut api, request| {
+            api.organization.list_organizations(request).await
+        });
+        let page = page.await?;
+        Ok((page.organizations, page.next_page_token))
+    });
+    let named = organizations.await?.into_iter();
+    let named = named.map(|organization| (organization.display_name, organization.id));
+    let list = "sluice organization list";
+    unique("organization", list, text, named.collect())
 }
 
 /// The id of a destination. A name or the start of an id needs the project.

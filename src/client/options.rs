@@ -36,6 +36,10 @@ pub struct ClientOptions {
     /// A file with the certificate authorities (PEM) to trust instead of those of the platform.
     #[arg(long, value_name = "FILE", env = "SLUICE_CA_FILE", global = true)]
     ca_file: Option<OsString>,
+    /// The id of the organization whose projects are listed, named and created. By default, the
+    /// personal one.
+    #[arg(long, value_name = "ID", env = "SLUICE_ORGANIZATION", global = true)]
+    organization: Option<String>,
     /// The format of the output.
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Table, global = true)]
     output: OutputFormat,
@@ -72,6 +76,10 @@ impl ClientOptions {
     pub(super) fn ca_file(&self) -> Option<PathBuf> {
         let file = self.ca_file.as_ref().filter(|file| !file.is_empty());
         file.map(PathBuf::from)
+    }
+
+    pub(super) fn organization(&self) -> String {
+        self.organization.clone().unwrap_or_default()
     }
 
     pub(super) fn output(&self) -> OutputFormat {

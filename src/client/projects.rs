@@ -148,6 +148,7 @@ pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<()
                 publish_conflict_policy: on_conflict.unwrap_or_default().into(),
                 outage_policy: on_outage.unwrap_or_default().into(),
                 request_id: request_id(),
+                organization_id: session.organization(),
             };
             create(session, request, &key).await
         }
@@ -224,6 +225,7 @@ async fn list(session: &Session, view: ProjectView, limit: &Limit) -> Result<(),
             page_size,
             page_token,
             view: view.into(),
+            organization_id: session.organization(),
             ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {

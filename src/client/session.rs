@@ -23,6 +23,7 @@ use crate::{
     domain::Secret,
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
+        organization_service_client::OrganizationServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
         usage_service_client::UsageServiceClient, webhook_service_client::WebhookServiceClient,
     },
@@ -53,6 +54,7 @@ pub(super) struct Session {
     server: String,
     channel: Channel,
     credentials: Credentials,
+    organization: String,
     output: OutputFormat,
     /// Held during a refresh. The lock of the profile is for other processes: waiting for it
     /// would block this one, if it held the lock itself.
@@ -76,6 +78,7 @@ pub(super) struct Api {
     pub stream: StreamServiceClient<Authorized>,
     pub webhook: WebhookServiceClient<Authorized>,
     pub usage: UsageServiceClient<Authorized>,
+    pub organization: OrganizationServiceClient<Authorized>,
 }
 
 type Authorized = InterceptedService<Channel, Bearer>;
@@ -150,6 +153,7 @@ impl Session {
             server: server.to_string(),
             channel: connect(server, ca_file)?,
             credentials,
+            organization: options.organization(),
             output: options.output(),
             refreshing: Mutex::new(()),
         })
@@ -157,6 +161,11 @@ impl Session {
 
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The organization that is chosen with an option; empty means the personal one.
+    pub fn organization(&self) -> String {
+        self.organization.clone()
     }
 
     pub fn output(&self) -> OutputFormat {
@@ -379,7 +388,8 @@ impl Session {
             project: ProjectServiceClient::with_interceptor(channel(), bearer.clone()),
             stream: StreamServiceClient::with_interceptor(channel(), bearer.clone()),
             webhook: WebhookServiceClient::with_interceptor(channel(), bearer.clone()),
-            usage: UsageServiceClient::with_interceptor(channel(), bearer),
+            usage: UsageServiceClient::with_interceptor(channel(), bearer.clone()),
+            organization: OrganizationServiceClient::with_interceptor(channel(), bearer),
         })
     }
 }

@@ -146,6 +146,7 @@ async fn list(
         let request = pb::ListStreamsRequest {
             project_id: project_id.clone(),
             state: state.map(i32::from),
+            organization_id: session.organization(),
             page_size,
             page_token,
             ..Default::default()

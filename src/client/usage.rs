@@ -66,6 +66,7 @@ async fn total(
         project_id,
         start_time: arguments.since.map(timestamp),
         end_time: arguments.until.map(timestamp),
+        organization_id: session.organization(),
     };
     let answer = session.call(request, async |mut api, request| {
         api.usage.get_usage(request).await
@@ -91,6 +92,7 @@ async fn list(
             project_id: project_id.clone(),
             start_time: arguments.since.map(timestamp),
             end_time: arguments.until.map(timestamp),
+            organization_id: session.organization(),
             page_size,
             page_token,
             ..Default::default()
@@ -130,7 +132,9 @@ async fn list(
 }
 
 async fn quota(session: &Session) -> Result<(), ClientError> {
-    let request = pb::GetQuotaRequest {};
+    let request = pb::GetQuotaRequest {
+        organization_id: session.organization(),
+    };
     let answer = session.call(request, async |mut api, request| {
         api.usage.get_quota(request).await
     });

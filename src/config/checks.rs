@@ -27,6 +27,7 @@ impl SettingGroup for Config {
         ("heartbeat_interval", "Streams"),
         ("watch_poll_interval", "Watches"),
         ("relay_lease", "Relays and destinations"),
+        ("max_organizations", "Organizations"),
         ("max_webhooks", "Webhooks"),
         ("reflection", "Operation"),
         ("operations_listen", "Logs, metrics and traces"),

@@ -54,6 +54,7 @@ impl Config {
                 verify_url: self.mail_verify_url.clone(),
                 reset_url: self.mail_reset_url.clone(),
                 change_url: self.mail_change_url.clone(),
+                invitation_url: self.mail_invitation_url.clone(),
             },
         }
     }

@@ -12,6 +12,7 @@ mod edge;
 mod env_file;
 mod observability;
 mod operator;
+mod organizations;
 pub(crate) mod parse;
 mod resolve;
 mod server_address;
@@ -28,6 +29,7 @@ pub use observability::{
     ResourceAttributes,
 };
 pub(crate) use operator::OperatorConfig;
+pub use organizations::OrganizationSettings;
 pub(crate) use resolve::{EffectiveSetting, Resolved, Settings};
 pub(crate) use server_address::ServerAddress;
 #[cfg(test)]

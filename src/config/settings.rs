@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{
     observability::ObservabilitySettings,
+    organizations::OrganizationSettings,
     parse::{
         boolean, duration, ingest_host, jwt_secret, mailbox, not_empty, page_url, parsed, port,
         sealing_key, secret, ssl_mode, within,
@@ -231,6 +232,10 @@ pub struct Config {
     #[arg(long, env = "SLUICE_MAIL_CHANGE_URL", value_parser = page_url)]
     pub mail_change_url: Option<String>,
 
+    /// URL of your page that accepts an invitation to an organization, in the same form.
+    #[arg(long, env = "SLUICE_MAIL_INVITATION_URL", value_parser = page_url)]
+    pub mail_invitation_url: Option<String>,
+
     /// Interval at which media servers report each connection.
     #[arg(long, env = "SLUICE_HEARTBEAT_INTERVAL", default_value = "10s", value_parser = duration("100ms", "5min"))]
     pub heartbeat_interval: Duration,
@@ -293,6 +298,10 @@ pub struct Config {
     /// destinations.
     #[arg(long, env = "SLUICE_INGEST_HOSTS", value_delimiter = ',', value_parser = ingest_host)]
     pub ingest_hosts: Vec<String>,
+
+    /// The settings of organizations.
+    #[command(flatten)]
+    pub organizations: OrganizationSettings,
 
     /// The settings of webhooks.
     #[command(flatten)]

@@ -22,6 +22,8 @@ text_enum! {
         EmailChange = "email_change",
         /// The same at the new address.
         NewEmail = "new_email",
+        /// Invites the user of the address to an organization.
+        Invitation = "invitation",
         /// Tells of a sign-in from a new network.
         NewNetwork = "new_network",
         /// Tells of a new API key.
@@ -43,6 +45,8 @@ impl EmailKind {
     pub const fn token_lifetime(self) -> TimeDelta {
         match self {
             Self::EmailVerification | Self::EmailChange | Self::NewEmail => TimeDelta::hours(24),
+            // The invitation has a lifetime of its own.
+            Self::Invitation => TimeDelta::days(7),
             Self::PasswordReset => TimeDelta::minutes(30),
             Self::NewNetwork
             | Self::NewApiKey
@@ -61,7 +65,8 @@ pub struct EmailMessage {
     pub id: EmailMessageId,
     /// The purpose.
     pub kind: EmailKind,
-    /// The address in lower case. For a new address, the current one of its account.
+    /// The address in lower case. For a new address, the current one of its account; for an
+    /// invitation its id.
     pub email_key: String,
     /// The time of the request.
     pub create_time: Time,

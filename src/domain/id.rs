@@ -19,6 +19,7 @@ pub struct Id<K> {
 mod kind {
     pub enum User {}
     pub enum Organization {}
+    pub enum Invitation {}
     pub enum Session {}
     pub enum ApiKey {}
     pub enum AuditEvent {}
@@ -36,6 +37,8 @@ mod kind {
 pub type UserId = Id<kind::User>;
 /// Identifies an organization.
 pub type OrganizationId = Id<kind::Organization>;
+/// Identifies an invitation to an organization.
+pub type InvitationId = Id<kind::Invitation>;
 /// Identifies a session.
 pub type SessionId = Id<kind::Session>;
 /// Identifies an API key.

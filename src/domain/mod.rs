@@ -51,6 +51,7 @@ mod stream;
 mod stream_delay;
 mod stream_key_lint;
 mod stream_sample;
+mod tenant;
 mod usage;
 mod user;
 mod webhook;
@@ -71,8 +72,9 @@ pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
 pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
-    ApiKeyId, AuditEventId, DestinationId, Id, OrganizationId, Page, ProjectId, RefusalId,
-    SecondFactorId, SessionId, StreamId, UsageRecordId, UserId, WebhookDeliveryId, WebhookId,
+    ApiKeyId, AuditEventId, DestinationId, Id, InvitationId, OrganizationId, Page, ProjectId,
+    RefusalId, SecondFactorId, SessionId, StreamId, UsageRecordId, UserId, WebhookDeliveryId,
+    WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -86,7 +88,7 @@ pub use operator::{
     AuditFilter, OperatorAuditEvent, OperatorKey, OperatorKeyState, OperatorLiveStream,
     UserAccount, UserFilter, UserState,
 };
-pub use organization::{Role, Tenant};
+pub use organization::{Invitation, Member, NewInvitation, Organization};
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;
@@ -110,6 +112,7 @@ pub use stream::{
 };
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
+pub use tenant::{Role, Tenant};
 pub use usage::{
     MeteredRelay, MeteredStream, StreamMeter, Usage, UsageFilter, UsageKey, UsageReading,
     UsageRecord,

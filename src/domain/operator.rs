@@ -1,7 +1,8 @@
 //! What operators see and filter.
 
 use super::{
-    ApiKeyId, AuditEvent, CreateTimeRange, Email, NodeId, Scopes, Stream, Time, User, UserId,
+    ApiKeyId, AuditEvent, CreateTimeRange, Email, NodeId, OrganizationId, Scopes, Stream, Time,
+    User, UserId,
 };
 
 /// A key of a media server, a relay worker or an operator.
@@ -99,8 +100,10 @@ pub struct UserFilter {
 pub struct OperatorLiveStream {
     /// The stream.
     pub stream: Stream,
-    /// The owner of its project.
-    pub user_id: UserId,
+    /// The organization that owns its project.
+    pub organization_id: OrganizationId,
+    /// Whether that is a personal one, which has the id of its user.
+    pub personal: bool,
     /// The name of its project.
     pub project_name: String,
     /// The number of its relays that a worker holds.

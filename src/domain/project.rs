@@ -2,14 +2,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, Name, ProjectId, StreamId, Time, invalid::refuse};
+use super::{Invalid, Name, OrganizationId, ProjectId, StreamId, Time, invalid::refuse};
 use crate::random::{hex, sha256};
 
-/// A channel of a user, with one stream key and at most one stream at a time.
+/// A channel of an organization, with one stream key and at most one stream at a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Project {
     /// Its id.
     pub id: ProjectId,
+    /// The organization that owns it; `None` in events that an earlier version has recorded.
+    #[serde(default)]
+    pub organization_id: Option<OrganizationId>,
     /// The name its owner gave it.
     #[serde(rename = "name")]
     pub display_name: String,

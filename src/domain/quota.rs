@@ -43,14 +43,31 @@ impl Quota {
 
     /// The first limit of these kinds that is reached by what is used.
     pub fn reached(&self, used: &Self, kinds: &[QuotaKind]) -> Option<QuotaExcess> {
+        self.find(kinds, |kind, limit| {
+            used.of(kind).is_some_and(|used| used >= limit)
+        })
+    }
+
+    /// The first limit of these kinds that is less than what is used.
+    pub fn exceeded(&self, used: &Self, kinds: &[QuotaKind]) -> Option<QuotaExcess> {
+        self.find(kinds, |kind, limit| {
+            used.of(kind).is_some_and(|used| used > limit)
+        })
+    }
+
+    fn find(
+        &self,
+        kinds: &[QuotaKind],
+        is_met: impl Fn(QuotaKind, i64) -> bool,
+    ) -> Option<QuotaExcess> {
         kinds.iter().find_map(|&kind| {
             let limit = self.of(kind)?;
-            (used.of(kind)? >= limit).then_some(QuotaExcess { kind, limit })
+            is_met(kind, limit).then_some(QuotaExcess { kind, limit })
         })
     }
 }
 
-/// A limit that is reached.
+/// A limit that is reached, or exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaExcess {
     /// What it limits.
@@ -94,6 +111,9 @@ mod tests {
         assert_eq!(reached(used(1), QuotaKind::Projects), None);
         assert_eq!(reached(used(2), QuotaKind::Projects), Some(2));
         assert_eq!(reached(used(0), QuotaKind::LiveStreams), Some(0));
+        let exceeded = |used: Quota| quota.exceeded(&used, &[QuotaKind::Projects]);
+        assert_eq!(exceeded(used(2)), None);
+        assert_eq!(exceeded(used(3)).map(|one| one.limit), Some(2));
         assert_eq!(reached(used(0), QuotaKind::Destinations), None);
     }
 }

@@ -56,6 +56,24 @@ pub enum Error {
     /// The role in the organization is too low: this one is needed at least.
     #[error("the role in the organization is too low: {} or a higher one is needed", .0.as_str())]
     RoleInsufficient(Role),
+    /// The organization is the personal one of its user.
+    #[error("this cannot be done with a personal organization: create another one")]
+    OrganizationPersonal,
+    /// An organization with other members would have no owner.
+    #[error("the organization would have no owner: make another member an owner first")]
+    LastOwner,
+    /// The user has the maximum number of organizations.
+    #[error("the user has the maximum number of organizations: leave or delete one first")]
+    OrganizationLimit,
+    /// The organization has the maximum number of members.
+    #[error("the organization has the maximum number of members")]
+    MemberLimit,
+    /// The organization has sent the maximum number of invitations within their lifetime.
+    #[error("the organization has sent the maximum number of invitations: wait until some expire")]
+    InvitationLimit,
+    /// Nobody has proved to own the e-mail address of the account.
+    #[error("the e-mail address of the account is not verified: verify it first")]
+    EmailUnverified,
     /// Only a signed-in user may call this.
     #[error("only a signed-in user may call this")]
     SessionRequired,

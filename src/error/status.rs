@@ -46,6 +46,12 @@ impl Error {
             Self::ApiKeyInvalid => (Code::Unauthenticated, Reason::ApiKeyInvalid),
             Self::ScopeMissing(_) => (Code::PermissionDenied, Reason::ScopeMissing),
             Self::RoleInsufficient(_) => (Code::PermissionDenied, Reason::RoleInsufficient),
+            Self::OrganizationPersonal => (Code::FailedPrecondition, Reason::OrganizationPersonal),
+            Self::LastOwner => (Code::FailedPrecondition, Reason::LastOwner),
+            Self::OrganizationLimit => (Code::FailedPrecondition, Reason::OrganizationLimitReached),
+            Self::MemberLimit => (Code::FailedPrecondition, Reason::MemberLimitReached),
+            Self::InvitationLimit => (Code::FailedPrecondition, Reason::InvitationLimitReached),
+            Self::EmailUnverified => (Code::FailedPrecondition, Reason::EmailUnverified),
             Self::SessionRequired => (Code::PermissionDenied, Reason::SessionRequired),
             Self::ApiKeyRestricted => (Code::PermissionDenied, Reason::ApiKeyRestricted),
             Self::NodeMismatch(_) => (Code::PermissionDenied, Reason::NodeMismatch),
@@ -141,7 +147,16 @@ impl Error {
             Self::NoRelayWorker => {
                 details.set_precondition_failure(vec![failed("destination")])
             }
-            Self::SecondFactorRequired | Self::SecondFactorLimit => {
+            Self::OrganizationPersonal
+            | Self::LastOwner
+            | Self::MemberLimit
+            | Self::InvitationLimit => {
+                details.set_precondition_failure(vec![failed("organization")])
+            }
+            Self::SecondFactorRequired
+            | Self::SecondFactorLimit
+            | Self::OrganizationLimit
+            | Self::EmailUnverified => {
                 details.set_precondition_failure(vec![failed("account")])
             }
             Self::ReauthenticationRequired => {

@@ -105,7 +105,10 @@ impl DeletedPurge {
     async fn run(&mut self, kind: DeletedKind) -> Result<bool> {
         let until = match kind {
             DeletedKind::Project => now() - PROJECT_RETENTION,
-            DeletedKind::Account | DeletedKind::Destination | DeletedKind::Webhook => now(),
+            DeletedKind::Account
+            | DeletedKind::Organization
+            | DeletedKind::Destination
+            | DeletedKind::Webhook => now(),
         };
         let (mut above, mut is_success) = (Uuid::nil(), true);
         loop {

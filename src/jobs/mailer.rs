@@ -6,11 +6,11 @@ use tokio::{task::JoinSet, time::sleep};
 use crate::{
     auth::MailToken,
     database::Database,
-    domain::{EmailMessage, now},
+    domain::{EmailKind, EmailMessage, InvitationId, now},
     error::{Result, with_causes},
     mail::MailSender,
     random::random_fraction,
-    repositories::{IssuedToken, MailTokens, Outbox},
+    repositories::{IssuedToken, MailTokens, Organizations, Outbox, Recipient},
     telemetry::metrics::{JOBS, JobRun},
 };
 
@@ -32,6 +32,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// text exists only in the message.
 #[derive(Debug, Clone)]
 pub struct Mailer {
+    database: Database,
     outbox: Outbox,
     tokens: MailTokens,
     sender: MailSender,
@@ -42,7 +43,8 @@ impl Mailer {
     pub fn new(database: Database, outbox: Outbox, sender: MailSender) -> Self {
         Self {
             outbox,
-            tokens: MailTokens::new(database),
+            tokens: MailTokens::new(database.clone()),
+            database,
             sender,
         }
     }
@@ -85,19 +87,37 @@ impl Mailer {
         deliveries.join_all().await;
     }
 
+    /// Stores the token of a message, if it may be sent.
+    async fn issue(&self, message: &EmailMessage, hash: &[u8]) -> Result<IssuedToken> {
+        if message.kind != EmailKind::Invitation {
+            return self.tokens.issue(message, hash, now()).await;
+        }
+        let Ok(id) = InvitationId::parse(&message.email_key) else {
+            return Ok(IssuedToken::Nobody);
+        };
+        let email = Organizations::issue_token(&self.database, id, hash, now()).await?;
+        Ok(match email {
+            Some(email) => IssuedToken::To(Recipient {
+                email,
+                user_id: None,
+            }),
+            None => IssuedToken::Nobody,
+        })
+    }
+
     async fn deliver(&self, message: &EmailMessage) -> Result<()> {
         let token = MailToken::generate();
-        let issued = self.tokens.issue(message, &token.hash(), now()).await?;
-        let user = match issued {
-            IssuedToken::To(user) => user,
+        let recipient = match self.issue(message, &token.hash()).await? {
+            IssuedToken::To(recipient) => recipient,
             IssuedToken::Nobody => return self.outbox.remove(message.id).await,
             IssuedToken::NotBefore(time) => return self.outbox.postpone(message.id, time).await,
         };
-        let (kind, user_id) = (message.kind.as_str(), user.id);
+        let kind = message.kind.as_str();
+        let user_id = recipient.user_id.map(tracing::field::display);
 
-        let Err(failure) = self.sender.send(message, &user, &token).await else {
+        let Err(failure) = self.sender.send(message, &recipient.email, &token).await else {
             JOBS.mail_attempt("sent");
-            tracing::info!(kind, %user_id, "message sent");
+            tracing::info!(kind, user_id, "message sent");
             return self.outbox.remove(message.id).await;
         };
 
@@ -105,13 +125,20 @@ impl Mailer {
         let (error, attempts) = (with_causes(&*failure), message.attempts);
         if message.is_stale(now()) {
             JOBS.mail_attempt("given_up");
-            tracing::warn!(kind, %user_id, attempts, error, "message given up");
+            tracing::warn!(kind, user_id, attempts, error, "message given up");
             return self.outbox.remove(message.id).await;
         }
         JOBS.mail_attempt("failed");
         let delay = message.retry_delay(random_fraction());
         let postponed = self.outbox.postpone(message.id, now() + delay).await;
-        tracing::warn!(kind, %user_id, attempts, ?delay, error, "cannot send a message yet");
+        tracing::warn!(
+            kind,
+            user_id,
+            attempts,
+            ?delay,
+            error,
+            "cannot send a message yet"
+        );
         postponed
     }
 }

@@ -10,8 +10,9 @@ use crate::{
     error::Result,
     repositories::{
         AuditLog, DestinationChecks, EmailChanges, Events, FailedAttempts, IdempotencyKey,
-        KeyRecords, KnownNetworks, MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions,
-        StreamSamples, Streams, TokenRevocations, UsageRecords, WebhookDeliveries, Workers,
+        KeyRecords, KnownNetworks, MailTokens, Nodes, Organizations, Outbox, Publishing, Refusals,
+        Sessions, StreamSamples, Streams, TokenRevocations, UsageRecords, WebhookDeliveries,
+        Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -57,6 +58,7 @@ enum PurgeTarget {
     UnattributedRefusals,
     MailTokens,
     EmailChanges,
+    Invitations,
     KnownNetworks,
     Messages,
     Refusals,
@@ -72,7 +74,7 @@ enum PurgeTarget {
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -83,6 +85,7 @@ impl PurgeTarget {
         Self::UnattributedRefusals,
         Self::MailTokens,
         Self::EmailChanges,
+        Self::Invitations,
         Self::KnownNetworks,
         Self::Messages,
         Self::Refusals,
@@ -99,7 +102,8 @@ impl PurgeTarget {
 }
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
-/// audit events, unused e-mail tokens, expired changes of addresses, networks of old sign-ins, unsent messages, refused publishes,
+/// audit events, unused e-mail tokens, expired changes of addresses, expired invitations, networks of
+/// old sign-ins, unsent messages, refused publishes,
 /// former publish connections, silent nodes, former relay workers, samples of statistics, checks of
 /// destinations, ended streams, usage, and retired keys. Never
 /// returns.
@@ -188,6 +192,7 @@ async fn purge_batch(
         }
         PurgeTarget::MailTokens => MailTokens::new(owned).purge(now, batch).await,
         PurgeTarget::EmailChanges => EmailChanges::new(owned).purge(now, batch).await,
+        PurgeTarget::Invitations => Organizations::purge_invitations(database, now, batch).await,
         PurgeTarget::KnownNetworks => KnownNetworks::new(owned).purge(now, batch).await,
         PurgeTarget::Messages => Outbox::new(owned).purge(before, batch).await,
         PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,

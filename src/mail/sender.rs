@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::{MailTemplates, SmtpUrl, smtp_url::SmtpTls};
 use crate::{
     auth::MailToken,
-    domain::{EmailMessage, EmailMessageId, User},
+    domain::{EmailMessage, EmailMessageId},
     root_certificates::platform_roots,
 };
 
@@ -94,15 +94,15 @@ impl MailSender {
         }))
     }
 
-    /// Sends a message with a token to a user. The error has no content of the message.
+    /// Sends a message with a token to an address. The error has no content of the message.
     pub async fn send(
         &self,
         message: &EmailMessage,
-        user: &User,
+        email: &str,
         token: &MailToken,
     ) -> anyhow::Result<()> {
         let id = message.id;
-        let message = self.templates.render(message, user, token)?;
+        let message = self.templates.render(message, email, token)?;
         let sending = async {
             match &self.delivery {
                 Delivery::Directory(path) => {

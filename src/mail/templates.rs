@@ -10,7 +10,7 @@ use lettre::{
 
 use crate::{
     auth::MailToken,
-    domain::{EmailKind, EmailMessage, User},
+    domain::{EmailKind, EmailMessage},
 };
 
 /// The templates of e-mail messages.
@@ -28,6 +28,8 @@ pub struct MailTemplates {
     /// The URL to which a token for ConfirmEmailChange and CancelEmailChange is appended; `None`
     /// sends the bare token.
     pub change_url: Option<String>,
+    /// The URL to which a token for AcceptInvitation is appended; `None` sends the bare token.
+    pub invitation_url: Option<String>,
 }
 
 impl MailTemplates {
@@ -35,10 +37,10 @@ impl MailTemplates {
     pub fn render(
         &self,
         message: &EmailMessage,
-        user: &User,
+        email: &str,
         token: &MailToken,
     ) -> anyhow::Result<Message> {
-        let address = user.email.parse().context("unusable address")?;
+        let address = email.parse().context("unusable address")?;
         let id = format!("<{}@{}>", message.id, self.from.email.domain());
         let auto_submitted = HeaderName::new_from_ascii_str("Auto-Submitted");
         let (subject, body) = match message.kind {
@@ -46,6 +48,7 @@ impl MailTemplates {
             EmailKind::PasswordReset => self.reset(token),
             EmailKind::EmailChange => self.change(token),
             EmailKind::NewEmail => self.new_address(token),
+            EmailKind::Invitation => self.invitation(token),
             EmailKind::NewNetwork
             | EmailKind::NewApiKey
             | EmailKind::NewSecondFactor
@@ -105,6 +108,18 @@ impl MailTemplates {
         ("Confirm your new e-mail address", body)
     }
 
+    fn invitation(&self, token: &MailToken) -> (&'static str, String) {
+        let (instruction, link) = instruction_and_link(self.invitation_url.as_deref(), token);
+        let body = format!(
+            "Hello,\n\n\
+             an organization invites you to become a member. To accept, {instruction}\n\
+             while you are signed in to the account with this e-mail address:\n\n\
+             {link}\n\n\
+             This works once, for 7 days. If you do not want to become a member, do nothing.\n"
+        );
+        ("Invitation to an organization", body)
+    }
+
     fn reset(&self, token: &MailToken) -> (&'static str, String) {
         let (instruction, link) = instruction_and_link(self.reset_url.as_deref(), token);
         let body = format!(
@@ -144,6 +159,7 @@ fn notice(message: &EmailMessage) -> (&'static str, String) {
         | EmailKind::PasswordReset
         | EmailKind::DisabledWebhook
         | EmailKind::EmailChange
+        | EmailKind::Invitation
         | EmailKind::NewEmail => (
             "Password of your account changed",
             "the password of your account was changed".to_owned(),

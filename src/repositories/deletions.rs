@@ -1,4 +1,5 @@
-//! Rows of deleted accounts, projects, destinations and webhooks, which are deleted in batches.
+//! Rows of deleted accounts, organizations, projects, destinations and webhooks, which are deleted in
+//! batches.
 //!
 //! What is deleted is only marked at first. Its rows may be many: a cascade of foreign keys
 //! would delete them in one statement, and everything else would wait for that. So the rows
@@ -13,7 +14,7 @@ use crate::{
     repositories::projects::deletion,
 };
 
-/// Deleted accounts, projects, destinations and webhooks.
+/// Deleted accounts, organizations, projects, destinations and webhooks.
 #[derive(Debug, Clone)]
 pub struct Deletions {
     database: Database,
@@ -22,8 +23,10 @@ pub struct Deletions {
 /// A kind of resource whose deletion is a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeletedKind {
-    /// Accounts without projects.
+    /// Accounts without projects, with their personal organizations.
     Account,
+    /// Other organizations without projects.
+    Organization,
     /// Projects that were deleted long ago, or whose organization is deleted.
     Project,
     /// Destinations.
@@ -63,6 +66,13 @@ const FIND_ACCOUNTS: &str = "select id
      where delete_time <= $1 and id > $2
        and not exists (select 1 from projects p where p.owner_id = users.id)
        and not exists (select 1 from webhooks w where w.owner_id = users.id)
+     order by id
+     limit $3";
+const FIND_ORGANIZATIONS: &str = "select id
+     from organizations
+     where delete_time <= $1 and id > $2 and not personal
+       and not exists (select 1 from projects p where p.owner_id = organizations.id)
+       and not exists (select 1 from webhooks w where w.owner_id = organizations.id)
      order by id
      limit $3";
 const FIND_PROJECTS: &str = "select id
@@ -118,6 +128,17 @@ const ACCOUNT_STEPS: &[DeletionStep] = &[
          and not exists (select 1 from projects where owner_id = $1)
          and not exists (select 1 from webhooks where owner_id = $1)
          and not exists (select 1 from sessions where user_id = $1)"
+    ),
+];
+const ORGANIZATION_STEPS: &[DeletionStep] = &[
+    delete_rows!("usage_records", "id", "owner_id = $1"),
+    delete_rows!(
+        "organizations",
+        "id",
+        "id = $1
+         and not exists (select 1 from projects where owner_id = $1)
+         and not exists (select 1 from webhooks where owner_id = $1)
+         and not exists (select 1 from usage_records where owner_id = $1)"
     ),
 ];
 const PROJECT_STEPS: &[DeletionStep] = &[
@@ -194,10 +215,11 @@ const WEBHOOK_STEPS: &[DeletionStep] = &[
 
 impl DeletedKind {
     /// All kinds, in the order in which their rows can be deleted.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Destination,
         Self::Webhook,
         Self::Project,
+        Self::Organization,
         Self::Account,
     ];
 
@@ -205,6 +227,7 @@ impl DeletedKind {
     pub fn steps(self) -> &'static [DeletionStep] {
         match self {
             Self::Account => ACCOUNT_STEPS,
+            Self::Organization => ORGANIZATION_STEPS,
             Self::Project => PROJECT_STEPS,
             Self::Destination => DESTINATION_STEPS,
             Self::Webhook => WEBHOOK_STEPS,
@@ -229,6 +252,7 @@ impl Deletions {
     ) -> Result<Vec<Uuid>> {
         let sql = match kind {
             DeletedKind::Account => FIND_ACCOUNTS,
+            DeletedKind::Organization => FIND_ORGANIZATIONS,
             DeletedKind::Project => FIND_PROJECTS,
             DeletedKind::Destination => FIND_DESTINATIONS,
             DeletedKind::Webhook => FIND_WEBHOOKS,

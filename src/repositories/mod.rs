@@ -11,6 +11,7 @@ mod destination_checks;
 mod idempotency;
 mod key_records;
 mod media_health;
+mod organizations;
 mod outbox;
 mod projects;
 mod quotas;
@@ -25,8 +26,9 @@ mod webhooks;
 pub use accounts::{
     ApiKeys, ConfirmedEmail, CountedAttempt, EmailChanges, FailedAttempts, Identities, IssuedToken,
     KnownNetworks, MailTokens, NewOperatorKey, NewSecondFactor, NewSecret, NewUser, Notices,
-    OperatorKeys, RepeatableSecret, RevocationCursor, SecondFactorProof, SecondFactors, Sessions,
-    SignedIn, TokenRevocations, UserAccounts, Users, VerifiedCredential, VerifiedSecondFactor,
+    OperatorKeys, Recipient, RepeatableSecret, RevocationCursor, SecondFactorProof, SecondFactors,
+    Sessions, SignedIn, TokenRevocations, UserAccounts, Users, VerifiedCredential,
+    VerifiedSecondFactor,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};
@@ -34,6 +36,7 @@ pub use destination_checks::{CheckProgress, DestinationChecks, StoredCheck};
 pub use idempotency::{ChangeOptions, Created, IdempotencyKey};
 pub use key_records::KeyRecords;
 pub use media_health::{MediaHealth, MonitoredRelay, MonitoredStream};
+pub use organizations::{OrganizationLimits, Organizations};
 pub use outbox::Outbox;
 pub use projects::{
     Destinations, EventRange, Events, NewProject, NewStreamKey, Projects, ResumePoint,

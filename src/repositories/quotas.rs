@@ -181,6 +181,27 @@ pub(super) async fn reached(
     kinds: &[QuotaKind],
     now: Time,
 ) -> Result<Option<QuotaExcess>> {
+    let numbers = lock_with_used(tx, id, now).await?;
+    Ok(numbers.and_then(|(quota, used)| quota.reached(&used, kinds)))
+}
+
+/// The limit of an organization that what it has exceeds, if there is one.
+pub(super) async fn exceeded(
+    tx: &mut Transaction,
+    id: OrganizationId,
+    kinds: &[QuotaKind],
+    now: Time,
+) -> Result<Option<QuotaExcess>> {
+    let numbers = lock_with_used(tx, id, now).await?;
+    Ok(numbers.and_then(|(quota, used)| quota.exceeded(&used, kinds)))
+}
+
+/// The locked quota of an organization, and what is used of it; `None` without a quota.
+async fn lock_with_used(
+    tx: &mut Transaction,
+    id: OrganizationId,
+    now: Time,
+) -> Result<Option<(Quota, Quota)>> {
     let sql = match tx {
         Transaction::Postgres(_) => LOCK_QUOTA,
         Transaction::Sqlite(_) => SELECT_QUOTA,
@@ -190,7 +211,7 @@ pub(super) async fn reached(
         return Ok(None);
     };
     let used = fetch_one!(tx, SELECT_USED, [id, UsageFilter::month_of(now)])?;
-    Ok(quota.reached(&used, kinds))
+    Ok(Some((quota, used)))
 }
 
 impl_from_row!(Quota: projects, destinations, live_streams, stream_minutes, delivered_bytes);

@@ -4,7 +4,7 @@ use crate::{
     domain::{
         CheckOutcome, CheckStep, EndReason, IngestProtocol, Invalid, LintCode, MediaIssueCode,
         OperatorKeyState, OutagePolicy, Platform, PlatformKind, PlatformTls, PublishConflictPolicy,
-        RefusalReason, RelayState, StreamState, UserState, WebhookDeliveryState,
+        RefusalReason, RelayState, Role, StreamState, UserState, WebhookDeliveryState,
         WebhookDisableReason,
     },
     proto::v1 as pb,
@@ -66,6 +66,7 @@ message_enums! {
     RelayState => RelayState {
         Idle Starting Broadcasting Holding Stalled Retrying Failed Stopping Draining
     }
+    Role => OrganizationRole { Owner Admin Producer Viewer }
     StreamState => StreamState { Connecting Live Reconnecting Ended }
     UserState => UserState { Active Suspended }
     WebhookDeliveryState => WebhookDeliveryState { Delivered Retrying Failed }

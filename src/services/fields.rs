@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::Sealer,
-    domain::{CreateTimeRange, Id, Invalid, Time, UserId, Violation, now},
+    domain::{CreateTimeRange, Id, Invalid, OrganizationId, Tenant, Time, UserId, Violation, now},
     error::Error,
     repositories::IdempotencyKey,
 };
@@ -157,6 +157,18 @@ pub(super) fn read_idempotency(
 ) -> Option<Option<IdempotencyKey>> {
     let id = fields.read("request_id", read_request_id(request_id))?;
     Some(id.map(|id| idempotency_key(user.uuid(), id, method, request, sealer)))
+}
+
+/// Reads the optional `organization_id` of a request: the tenant in this organization. Without one,
+/// it is the tenant's own.
+pub(super) fn read_organization(fields: &mut Fields, tenant: Tenant, id: &str) -> Option<Tenant> {
+    match id {
+        "" => Some(tenant),
+        id => {
+            let id = fields.read("organization_id", OrganizationId::parse(id))?;
+            Some(tenant.in_organization(id))
+        }
+    }
 }
 
 /// Reads the optional bounds of a list by creation time.

@@ -1,4 +1,7 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -40,10 +43,23 @@ struct Watches {
     newest: u64,
     /// The watches, each counted as often as its number of projects requires.
     count: u32,
-    by_user: HashMap<UserId, u32>,
+    by_user: HashMap<UserId, WatchesOfUser>,
     by_project: HashMap<ProjectId, (u32, Arc<ProjectFeed>)>,
     /// The watches of all projects of an organization, by their numbers.
     of_all: HashMap<OrganizationId, HashMap<u64, Arc<Wake>>>,
+}
+
+/// The watches of a user.
+#[derive(Debug, Default)]
+struct WatchesOfUser {
+    /// As often as they count.
+    count: u32,
+    /// By their numbers.
+    wakes: HashMap<u64, Arc<Wake>>,
+    /// The organizations of which the user was a member when they were last read.
+    memberships: HashSet<OrganizationId>,
+    /// The newest watch that was there when they were last read.
+    read_for: u64,
 }
 
 impl WatchHub {
@@ -59,11 +75,14 @@ impl WatchHub {
     }
 
     /// Counts a new watch by a user; `TooManyWatches` above a limit. Returns its number.
-    pub(super) fn register(&self, user: UserId) -> Result<u64> {
+    pub(super) fn register(&self, user: UserId, wake: Arc<Wake>) -> Result<u64> {
         let mut watches = self.watches();
         watches.newest += 1;
+        let number = watches.newest;
         self.count(&mut watches, user, 1)?;
-        Ok(watches.newest)
+        let of_user = watches.by_user.entry(user).or_default();
+        of_user.wakes.insert(number, wake);
+        Ok(number)
     }
 
     /// Counts a watch `more` times, and adds projects to it; returns their feeds.
@@ -117,8 +136,9 @@ impl WatchHub {
         let mut watches = self.watches();
         watches.count -= weight;
         if let Some(of_user) = watches.by_user.get_mut(&user) {
-            *of_user -= weight;
-            if *of_user == 0 {
+            of_user.count -= weight;
+            of_user.wakes.remove(&number);
+            if of_user.count == 0 {
                 watches.by_user.remove(&user);
             }
         }
@@ -201,10 +221,44 @@ impl WatchHub {
         }
     }
 
+    /// The users who watch.
+    pub(super) fn users(&self) -> Vec<UserId> {
+        self.watches().by_user.keys().copied().collect()
+    }
+
+    /// Reports all memberships of these users. Wakes the watches of users of whom one has ended, and
+    /// those that have begun since the last report: one may have ended in between.
+    pub(super) fn report_memberships(
+        &self,
+        users: &[UserId],
+        memberships: &[(UserId, OrganizationId)],
+    ) {
+        let mut current: HashMap<UserId, HashSet<OrganizationId>> = HashMap::new();
+        for (user, organization) in memberships {
+            current.entry(*user).or_default().insert(*organization);
+        }
+        let mut watches = self.watches();
+        let newest = watches.newest;
+        for user in users {
+            let Some(of_user) = watches.by_user.get_mut(user) else {
+                continue;
+            };
+            let current = current.remove(user).unwrap_or_default();
+            let has_ended = !of_user.memberships.is_subset(&current);
+            for (number, wake) in &of_user.wakes {
+                if has_ended || *number > of_user.read_for {
+                    wake.mark_memberships();
+                }
+            }
+            of_user.memberships = current;
+            of_user.read_for = newest;
+        }
+    }
+
     /// Counts a watch `more` times.
     fn count(&self, watches: &mut Watches, user: UserId, more: u32) -> Result<()> {
         let limits = self.state.limits;
-        let of_user = watches.by_user.get(&user).copied().unwrap_or_default();
+        let of_user = watches.by_user.get(&user).map_or(0, |one| one.count);
         let (total, of_user) = (
             watches.count.saturating_add(more),
             of_user.saturating_add(more),
@@ -213,7 +267,7 @@ impl WatchHub {
             return Err(Error::TooManyWatches);
         }
         watches.count = total;
-        watches.by_user.insert(user, of_user);
+        watches.by_user.entry(user).or_default().count = of_user;
         Ok(())
     }
 

@@ -8,15 +8,16 @@
 //!
 //! A watch may have many projects. A changed feed puts its project into the set of changed
 //! projects of each watch and wakes it: one set for a watch, whatever the number of its projects.
-//! Three more tasks of each replica find what has no revision, each with few statements for all
+//! Four more tasks of each replica find what has no revision, each with few statements for all
 //! watches, and with none if no watch wants it: refused publishes ([`RefusalPoller`]), statistics
-//! ([`StatsPoller`]), and projects that are created while all projects of a user are watched
-//! ([`ProjectDiscovery`]).
+//! ([`StatsPoller`]), projects that are created while all projects of an organization are watched
+//! ([`ProjectDiscovery`]), and memberships that have ended ([`MembershipPoller`]).
 
 mod event_poller;
 mod feed;
 mod hub;
 mod look_back;
+mod membership_poller;
 mod polling;
 mod project_discovery;
 mod refusal_poller;
@@ -28,8 +29,9 @@ mod watch;
 pub use event_poller::EventPoller;
 pub use feed::{ProjectHead, WatchOptions};
 pub use hub::{WatchHub, WatchLimits};
+pub use membership_poller::MembershipPoller;
 pub use project_discovery::ProjectDiscovery;
 pub use refusal_poller::RefusalPoller;
 pub use replica_notifications::{ReplicaListener, ReplicaNotifier};
 pub use stats_poller::StatsPoller;
-pub use watch::Watch;
+pub use watch::{Watch, WatchChanges};

@@ -9,7 +9,7 @@ use crate::{database::Database, error::Result, repositories::Projects};
 const MARGIN: TimeDelta = TimeDelta::minutes(2);
 
 /// Finds the projects that are created while all projects of their organization are watched, with
-/// one statement for all organizations.
+/// two statements for all organizations.
 #[derive(Debug)]
 pub struct ProjectDiscovery {
     hub: WatchHub,

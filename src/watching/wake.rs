@@ -20,6 +20,8 @@ struct Changed {
     ids: HashSet<ProjectId>,
     /// Projects that the watch does not contain yet.
     created: HashSet<ProjectId>,
+    /// Whether the memberships of the user may have changed.
+    memberships: bool,
 }
 
 impl Wake {
@@ -35,10 +37,20 @@ impl Wake {
         self.notify.notify_one();
     }
 
-    /// Takes the changed and the created projects.
-    pub fn take(&self) -> (HashSet<ProjectId>, HashSet<ProjectId>) {
-        let Changed { ids, created } = mem::take(&mut *self.changed.lock());
-        (ids, created)
+    /// Reports that the memberships of the user may have changed, and wakes the watch.
+    pub fn mark_memberships(&self) {
+        self.changed.lock().memberships = true;
+        self.notify.notify_one();
+    }
+
+    /// Takes the changed and the created projects, and whether memberships may have changed.
+    pub fn take(&self) -> (HashSet<ProjectId>, HashSet<ProjectId>, bool) {
+        let Changed {
+            ids,
+            created,
+            memberships,
+        } = mem::take(&mut *self.changed.lock());
+        (ids, created, memberships)
     }
 
     /// Waits for a change since the last one that was waited for.

@@ -31,15 +31,27 @@ pub struct Watch {
     feeds: HashMap<ProjectId, Arc<ProjectFeed>>,
 }
 
+/// What has changed of a watch.
+#[derive(Debug, Default)]
+pub struct WatchChanges {
+    /// Its projects that have changed.
+    pub changed: HashSet<ProjectId>,
+    /// The projects that were created, or have moved to the organization.
+    pub created: HashSet<ProjectId>,
+    /// Whether memberships of its user may have ended.
+    pub memberships: bool,
+}
+
 impl Watch {
     /// Begins a watch by a user, without projects yet; `TooManyWatches` above a limit.
     pub fn begin(hub: &WatchHub, user: UserId, options: WatchOptions) -> Result<Self> {
+        let wake = Arc::default();
         Ok(Self {
-            number: hub.register(user)?,
+            number: hub.register(user, Arc::clone(&wake))?,
             hub: hub.clone(),
             user,
             options,
-            wake: Arc::default(),
+            wake,
             weight: 1,
             followed: None,
             feeds: HashMap::new(),
@@ -88,12 +100,21 @@ impl Watch {
         self.feeds.is_empty()
     }
 
-    /// Takes the projects that have changed since the last call, and those that were created.
-    pub fn take_changed(&self) -> (HashSet<ProjectId>, HashSet<ProjectId>) {
-        let (mut changed, mut created) = self.wake.take();
+    /// Takes what has changed since the last call.
+    pub fn take_changed(&self) -> WatchChanges {
+        let (mut changed, mut created, memberships) = self.wake.take();
         changed.retain(|id| self.feeds.contains_key(id));
         created.retain(|id| !self.feeds.contains_key(id));
-        (changed, created)
+        WatchChanges {
+            changed,
+            created,
+            memberships,
+        }
+    }
+
+    /// Its projects.
+    pub fn projects(&self) -> Vec<ProjectId> {
+        self.feeds.keys().copied().collect()
     }
 
     /// Waits for a change.
@@ -226,10 +247,10 @@ mod tests {
             feed.begin_at(1);
             feed.advance_to(2);
         }
-        let (changed, created) = watch.take_changed();
-        assert_eq!(changed, projects[..2].iter().copied().collect());
-        assert!(created.is_empty());
-        assert!(watch.take_changed().0.is_empty());
+        let changes = watch.take_changed();
+        assert_eq!(changes.changed, projects[..2].iter().copied().collect());
+        assert!(changes.created.is_empty());
+        assert!(watch.take_changed().changed.is_empty());
     }
 
     #[test]
@@ -244,10 +265,30 @@ mod tests {
         let created = ProjectId::generate();
         hub.report_created(tenant.organization, created);
         hub.report_created(OrganizationId::generate(), ProjectId::generate());
-        assert_eq!(of_all.take_changed().1, [created].into());
-        assert!(of_none.take_changed().1.is_empty());
+        assert_eq!(of_all.take_changed().created, [created].into());
+        assert!(of_none.take_changed().created.is_empty());
 
         drop(of_all);
         assert!(hub.organizations_of_all().is_empty());
+    }
+
+    #[test]
+    fn the_watches_of_a_user_learn_that_a_membership_has_ended() {
+        let hub = hub(9, 9);
+        let (ada, ben) = (UserId::generate(), UserId::generate());
+        let organization = OrganizationId::generate();
+        let (of_ada, of_ben) = (watch(&hub, ada, &[]), watch(&hub, ben, &[]));
+        let both = [(ada, organization), (ben, organization)];
+
+        // A membership may have ended before it was read for the first time.
+        hub.report_memberships(&[ada, ben], &both);
+        assert!(of_ada.take_changed().memberships);
+        assert!(of_ben.take_changed().memberships);
+        hub.report_memberships(&[ada, ben], &both);
+        assert!(!of_ada.take_changed().memberships);
+
+        hub.report_memberships(&[ada, ben], &both[1..]);
+        assert!(of_ada.take_changed().memberships);
+        assert!(!of_ben.take_changed().memberships);
     }
 }

@@ -16,6 +16,7 @@ mod kills;
 mod lifecycle;
 mod operations;
 mod operator;
+mod organization;
 mod project;
 mod readme;
 mod relay;

@@ -99,6 +99,7 @@ fn request(project_id: &str, after_revision: i64, extras: Extras) -> pb::WatchPr
             after_revision,
         }],
         with_stats: extras.statistics,
+        organization_id: String::new(),
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) fn workers(workers: &[pb::Worker]) -> Table {
 pub(super) fn live_streams(streams: &[pb::LiveStream]) -> Table {
     let header = [
         "STREAM",
-        "USER",
+        "ORGANIZATION",
         "PROJECT",
         "NODE",
         "CREATED",
@@ -116,7 +116,7 @@ pub(super) fn live_streams(streams: &[pb::LiveStream]) -> Table {
         let stream = live.stream.clone().unwrap_or_default();
         [
             stream.id,
-            live.user_id.clone(),
+            live.organization_id.clone(),
             live.project_display_name.clone(),
             or_dash(&stream.publisher.unwrap_or_default().node_id),
             time(stream.create_time),

@@ -16,12 +16,21 @@ const MIN_SEND_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 /// The outcome of issuing a token.
 #[derive(Debug)]
 pub enum IssuedToken {
-    /// The message may be sent to this user, at this address.
-    To(User),
+    /// The message may be sent.
+    To(Recipient),
     /// The message is not sent.
     Nobody,
     /// The message must wait until this time.
     NotBefore(Time),
+}
+
+/// Whom a message goes to.
+#[derive(Debug, Clone)]
+pub struct Recipient {
+    /// The address.
+    pub email: String,
+    /// The user; `None` if the address may have no account.
+    pub user_id: Option<UserId>,
 }
 
 /// The user that a message goes to, with the address that it goes to.

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{
     api_keys, email_change_rows, failed_attempts,
-    mail_recipients::{IssuedToken, delay, recipient},
+    mail_recipients::{IssuedToken, Recipient, delay, recipient},
     notices::Notices,
     second_factors, session_rows,
 };
@@ -85,7 +85,11 @@ impl MailTokens {
                     );
                     audit_log::record(&mut tx, &audit, now).await?;
                 }
-                tx.commit(IssuedToken::To(user)).await
+                let recipient = Recipient {
+                    email: user.email,
+                    user_id: Some(user.id),
+                };
+                tx.commit(IssuedToken::To(recipient)).await
             })
             .await
     }

@@ -22,7 +22,7 @@ pub use email_changes::{ConfirmedEmail, EmailChanges};
 pub use failed_attempts::{CountedAttempt, FailedAttempts};
 pub use identities::{Identities, SignedIn};
 pub use known_networks::KnownNetworks;
-pub use mail_recipients::IssuedToken;
+pub use mail_recipients::{IssuedToken, Recipient};
 pub use mail_tokens::MailTokens;
 pub use notices::Notices;
 pub use operator_keys::{NewOperatorKey, OperatorKeys};

@@ -8,12 +8,13 @@ use super::{api_keys, mail_tokens, notices::Notices, second_factors, session_row
 use crate::{
     database::{Autocommit, Batcher, Database, Pool, Pools, Transaction, on_unique_violation},
     domain::{
-        AuditContext, Email, EmailChange, EmailKind, Name, Session, SessionId, Time, User, UserId,
+        AuditContext, Email, EmailChange, EmailKind, Name, OrganizationId, Session, SessionId,
+        Time, User, UserId,
     },
     error::{Error, Result},
     repositories::{
-        IdempotencyKey, audit_log, idempotency::change_once, outbox, projects::deletion,
-        sql::user_columns,
+        IdempotencyKey, audit_log, idempotency::change_once, organizations, outbox,
+        projects::deletion, sql::user_columns,
     },
 };
 
@@ -252,6 +253,9 @@ impl Users {
     /// they are deleted later ([`Deletions`]), and so are the projects without a live stream.
     /// Returns the ids of the ended sessions and API keys.
     ///
+    /// Its other memberships end. Organizations without another member are deleted too; `LastOwner`
+    /// if one with other members would have no owner.
+    ///
     /// [`Deletions`]: crate::repositories::Deletions
     pub async fn delete(
         &self,
@@ -260,9 +264,10 @@ impl Users {
         audit: &AuditContext,
         now: Time,
     ) -> Result<Vec<Uuid>> {
+        let personal = OrganizationId::personal(id);
         // Read before, so that nothing else waits for it. A stream that begins meanwhile ends
         // with the deletion of its project.
-        let live = &deletion::live_projects(&self.database, id, MAX_LIVE_PROJECTS).await?;
+        let live = &deletion::live_projects(&self.database, personal, MAX_LIVE_PROJECTS).await?;
         let ended = self
             .database
             .transaction(|mut tx| async move {
@@ -292,6 +297,7 @@ impl Users {
                     execute!(tx, sql, [id])?;
                 }
                 second_factors::delete_all(&mut tx, id).await?;
+                organizations::rows::leave_all(&mut tx, id, now).await?;
                 for project_id in live {
                     deletion::delete_of_owner(&mut tx, *project_id, now).await?;
                 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     database::{Database, Transaction},
-    domain::{Change, DestinationId, EndReason, ProjectId, Time, UserId},
+    domain::{Change, DestinationId, EndReason, OrganizationId, ProjectId, Time},
     error::Result,
     repositories::streams::rows::end_active,
 };
@@ -52,7 +52,7 @@ pub(crate) async fn delete_locked(tx: &mut Transaction, id: ProjectId, now: Time
     Ok(was_live)
 }
 
-/// Deletes a project of an account that is deleted. `false` if the project was deleted before.
+/// Deletes a project of an organization that is deleted. `false` if the project was deleted before.
 pub(crate) async fn delete_of_owner(
     tx: &mut Transaction,
     id: ProjectId,
@@ -69,10 +69,10 @@ pub(crate) async fn delete_of_owner(
     Ok(locked > 0)
 }
 
-/// At most `limit` projects of a user that have an active stream.
+/// At most `limit` projects of an organization that have an active stream.
 pub(crate) async fn live_projects(
     database: &Database,
-    owner: UserId,
+    owner: OrganizationId,
     limit: i64,
 ) -> Result<Vec<ProjectId>> {
     fetch_scalars!(

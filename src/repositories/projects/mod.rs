@@ -13,6 +13,7 @@ pub(super) mod rows;
 mod snapshots;
 mod stream_keys;
 pub(super) mod takeover;
+mod transfer;
 
 pub use destinations::{
     Destinations, SealedChange, SealedDestination, SealedTarget, StoredDestination,

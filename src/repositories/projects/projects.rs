@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
 use super::{
@@ -22,7 +24,7 @@ use crate::{
         audit_log,
         idempotency::{change_once, create_once},
         quotas::{self, may_have_project},
-        sql::{fetch_all_in, owned_by, owned_in, refusal},
+        sql::{fetch_all_in, is_member, owned_by, owned_in, refusal},
         streams::rows::end_all,
     },
 };
@@ -55,9 +57,10 @@ pub struct NewProject {
 }
 
 impl NewProject {
-    fn created(&self, now: Time) -> Project {
+    fn created(&self, tenant: Tenant, now: Time) -> Project {
         Project {
             id: self.id,
+            organization_id: Some(tenant.organization),
             display_name: self.display_name.as_str().to_owned(),
             disabled: false,
             reconnect_window: self.reconnect_window,
@@ -148,7 +151,7 @@ impl Projects {
                 }
                 queue_require_active(&mut tx, audit).await?;
                 audit_log::record(&mut tx, audit, now).await?;
-                let created = project.created(now);
+                let created = project.created(tenant, now);
                 record(&mut tx, &created, now).await?;
                 tx.commit(created).await
             })
@@ -229,6 +232,46 @@ impl Projects {
         }
     }
 
+    /// `NotFound` or `RoleInsufficient` unless the tenant may access its organization with its role.
+    pub async fn require_organization(&self, tenant: Tenant) -> Result<()> {
+        let is_member = async |tenant: Tenant| {
+            exists!(
+                self.database.reader(),
+                concat!(
+                    "select o.id from organizations o where o.id = $1 and ",
+                    is_member!("o.id", "$2", "$3"),
+                    " and ($4 is null or exists (
+                          select 1 from api_keys k where k.id = $4 and k.user_id = o.id))",
+                ),
+                [tenant.organization, tenant.user, tenant.roles(), tenant.key]
+            )
+        };
+        match is_member(tenant).await? {
+            true => Ok(()),
+            false => {
+                let noun = ("organization", tenant.organization);
+                Err(refusal(tenant, noun, is_member).await)
+            }
+        }
+    }
+
+    /// Which of these projects the tenant may access. Deleted ones are among them, whose last events
+    /// may not have been read yet.
+    pub async fn visible(&self, tenant: Tenant, ids: &[ProjectId]) -> Result<HashSet<ProjectId>> {
+        let visible: Vec<(ProjectId,)> = fetch_all_in!(
+            self.database.reader(),
+            ["select p.id from projects p where p.id"],
+            ids,
+            [
+                " and (p.delete_time is not null or ",
+                owned_by!("$2", "$3", "$4"),
+                ")"
+            ],
+            [tenant.user, tenant.key, tenant.roles()]
+        )?;
+        Ok(visible.into_iter().map(|(id,)| id).collect())
+    }
+
     /// The ids of the projects of the tenant's organization, newest first, at most `limit`.
     pub async fn ids(&self, tenant: Tenant, limit: i64) -> Result<Vec<ProjectId>> {
         fetch_scalars!(
@@ -248,14 +291,14 @@ impl Projects {
         )
     }
 
-    /// The projects of these organizations that were created after a time, each with its
-    /// organization.
+    /// The projects of these organizations that were created or have moved there after a time, each
+    /// with its organization.
     pub async fn created_after(
         &self,
         owners: &[OrganizationId],
         time: Time,
     ) -> Result<Vec<(OrganizationId, ProjectId)>> {
-        fetch_all_in!(
+        let mut found: Vec<(OrganizationId, ProjectId)> = fetch_all_in!(
             self.database.reader(),
             ["select p.owner_id, p.id
                  from projects p
@@ -263,7 +306,18 @@ impl Projects {
             owners,
             [],
             [time]
-        )
+        )?;
+        let moved: Vec<(OrganizationId, ProjectId)> = fetch_all_in!(
+            self.database.reader(),
+            ["select p.owner_id, p.id
+                 from projects p
+                 where p.delete_time is null and p.transfer_time > $2 and p.owner_id"],
+            owners,
+            [],
+            [time]
+        )?;
+        found.extend(moved);
+        Ok(found)
     }
 
     /// Updates a project. Disabling it ends its active stream.

@@ -18,7 +18,7 @@ use crate::{
 /// The columns of [`Project`], of projects `p` with their live streams `s`.
 macro_rules! project_columns {
     () => {
-        "p.id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
+        "p.id, p.owner_id, p.name, p.disabled, p.reconnect_window_ms, p.publish_conflict_policy,
          p.outage_policy, p.stream_key_hint, s.id as live_stream_id, p.revision, p.create_time, p.update_time"
     };
 }
@@ -138,6 +138,7 @@ impl_from_row!(
     id, disabled, publish_conflict_policy, outage_policy, stream_key_hint, live_stream_id,
     revision, create_time, update_time;
     |row|
+    organization_id: Some(row.try_get("owner_id")?),
     display_name: row.try_get("name")?,
     reconnect_window: row.try_get("reconnect_window_ms")?,
 );

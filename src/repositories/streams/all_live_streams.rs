@@ -20,6 +20,7 @@ macro_rules! select_live_streams {
             "select ",
             stream_columns!("s."),
             ", p.owner_id, p.name as project_name,
+               (select o.personal from organizations o where o.id = p.owner_id) as personal,
                (select count(*)
                 from relays r
                 where r.stream_id = s.id and r.lease_id is not null) as relay_count
@@ -40,7 +41,8 @@ impl LiveStreams {
         Self { database }
     }
 
-    /// The streams that have not ended, newest first: of one owner, and at one media server.
+    /// The streams that have not ended, newest first: of the personal organization of one user, and at
+    /// one media server.
     pub async fn list(
         &self,
         owner: Option<UserId>,
@@ -64,8 +66,8 @@ impl LiveStreams {
 
 impl_from_row!(
     OperatorLiveStream:
-    project_name, relay_count;
+    personal, project_name, relay_count;
     |row|
     stream: Stream::from_row(row)?,
-    user_id: row.try_get("owner_id")?,
+    organization_id: row.try_get("owner_id")?,
 );

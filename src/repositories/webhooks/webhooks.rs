@@ -15,7 +15,8 @@ use crate::{
         accounts::session_rows::require_active,
         audit_log,
         idempotency::{change_once, create_once},
-        sql::{is_member, owned_by, refusal},
+        organizations,
+        sql::{owned_by, refusal},
     },
 };
 
@@ -76,7 +77,7 @@ impl Webhooks {
     ) -> Result<Webhook> {
         self.database
             .transaction(|mut tx| async move {
-                lock_organization(&mut tx, tenant).await?;
+                organizations::rows::lock(&mut tx, tenant).await?;
                 require_active(&mut tx, audit).await?;
                 if let Some(project_id) = webhook.project_id {
                     require_project(&mut tx, tenant, project_id).await?;
@@ -324,28 +325,6 @@ impl Webhooks {
                 tx.commit(rotated).await
             })
             .await
-    }
-}
-
-/// Locks the organization, so that its webhooks are counted one after the other.
-/// `AccessTokenInvalid` if its user is deleted, which this replica may not know yet.
-async fn lock_organization(tx: &mut Transaction, tenant: Tenant) -> Result<()> {
-    macro_rules! select {
-        ($lock:literal) => {
-            concat!(
-                "select o.id from organizations o where o.id = $1 and ",
-                is_member!("o.id", "$2", "$3"),
-                $lock
-            )
-        };
-    }
-    let sql = match tx {
-        Transaction::Postgres(_) => select!(" for no key update of o"),
-        Transaction::Sqlite(_) => select!(""),
-    };
-    match exists!(tx, sql, [tenant.organization, tenant.user, tenant.roles()])? {
-        true => Ok(()),
-        false => Err(Error::AccessTokenInvalid),
     }
 }
 

@@ -369,13 +369,17 @@ impl From<OperatorLiveStream> for pb::LiveStream {
     fn from(live: OperatorLiveStream) -> Self {
         let OperatorLiveStream {
             stream,
-            user_id,
+            organization_id,
+            personal,
             project_name,
             relay_count,
         } = live;
+        let organization_id = organization_id.to_string();
+        let user_id = personal.then(|| organization_id.clone());
         Self {
             stream: Some(stream.into()),
-            user_id: user_id.to_string(),
+            user_id: user_id.unwrap_or_default(),
+            organization_id,
             project_display_name: project_name,
             relay_count: count(relay_count),
         }

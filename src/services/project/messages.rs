@@ -17,7 +17,8 @@ use crate::{
     services::{
         enums::read_enum,
         fields::{
-            Fields, duration, read_created, read_duration, read_etag, read_idempotency, timestamp,
+            Fields, duration, read_created, read_duration, read_etag, read_idempotency,
+            read_organization, timestamp,
         },
         paging::{PageRequest, PageSizes, PageTokens},
     },
@@ -29,9 +30,9 @@ const MAX_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Reads the project to create, with a new stream key.
 pub(super) fn read_create_project(
     message: pb::CreateProjectRequest,
-    owner: UserId,
+    tenant: Tenant,
     sealer: &Sealer,
-) -> Result<(NewProject, StreamKey), Error> {
+) -> Result<(Tenant, NewProject, StreamKey), Error> {
     let content = message.encode_to_vec();
     let pb::CreateProjectRequest {
         display_name,
@@ -39,6 +40,7 @@ pub(super) fn read_create_project(
         publish_conflict_policy,
         request_id,
         outage_policy,
+        organization_id,
     } = message;
     let window = reconnect_window.map(self::reconnect_window);
     let outage_policy = match outage_policy {
@@ -54,8 +56,9 @@ pub(super) fn read_create_project(
         let window = fields.read_optional("reconnect_window", window);
         let policy = fields.read("publish_conflict_policy", policy);
         let outage_policy = fields.read("outage_policy", outage_policy);
-        let method = "CreateProject";
-        let idempotency = read_idempotency(fields, owner, &request_id, method, &content, sealer);
+        let organization = read_organization(fields, tenant, &organization_id);
+        let (user, method) = (tenant.user, "CreateProject");
+        let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
 
         let id = ProjectId::generate();
         let stream_key = StreamKey::generate();
@@ -68,7 +71,7 @@ pub(super) fn read_create_project(
             stream_key: stream_key.seal(id, sealer),
             idempotency: idempotency?,
         };
-        Some((project, stream_key))
+        Some((organization?, project, stream_key))
     })
 }
 
@@ -129,8 +132,9 @@ pub(super) fn read_list_projects(
     caller: &Caller,
     tenant: Tenant,
     page_tokens: &PageTokens,
-) -> Result<(ListFilter, PageRequest, View), Error> {
-    let (filter, list, view) = Fields::read_all(|fields| {
+) -> Result<(Tenant, ListFilter, PageRequest, View), Error> {
+    let (tenant, filter, list, view) = Fields::read_all(|fields| {
+        let tenant = read_organization(fields, tenant, &message.organization_id);
         let created = read_created(fields, message.created_after, message.created_before);
         let filter = created.map(|created| ListFilter {
             disabled: message.disabled,
@@ -147,10 +151,10 @@ pub(super) fn read_list_projects(
             }
             _ => page_tokens.read(fields, list, size, token),
         };
-        Some((filter?, list?, view?))
+        Some((tenant?, filter?, list?, view?))
     })?;
     view.require_access(caller)?;
-    Ok((filter, list, view))
+    Ok((tenant, filter, list, view))
 }
 
 /// Reads the project and its update.
@@ -260,6 +264,7 @@ impl From<Project> for pb::Project {
         let etag = project.etag();
         let Project {
             id,
+            organization_id,
             display_name,
             disabled,
             reconnect_window,
@@ -274,6 +279,7 @@ impl From<Project> for pb::Project {
         let policy = pb::PublishConflictPolicy::from(publish_conflict_policy);
         Self {
             id: id.to_string(),
+            organization_id: organization_id.map(|id| id.to_string()).unwrap_or_default(),
             display_name,
             disabled,
             reconnect_window: Some(duration(reconnect_window.as_duration())),

@@ -109,12 +109,16 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::CreateProjectRequest>,
     ) -> Result<Response<pb::CreateProjectResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "CreateProject")?;
+        let own = tenant.organization;
+        let (tenant, project, stream_key) =
+            read_create_project(request.into_inner(), tenant, &self.sealer)?;
+
+        if tenant.organization != own {
+            self.projects.require_organization(tenant).await?;
+        }
         if tenant.restricted {
             return Err(Error::ApiKeyRestricted.into());
         }
-        let (project, stream_key) =
-            read_create_project(request.into_inner(), tenant.user, &self.sealer)?;
-
         let audit = audit.with_resource(project.id);
         let created = self
             .projects
@@ -156,8 +160,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::ListProjectsRequest>,
     ) -> Result<Response<pb::ListProjectsResponse>, Status> {
         let (caller, tenant) = (Caller::of(&request)?, tenant(&request)?);
-        let (filter, list, view) =
+        let own = tenant.organization;
+        let (tenant, filter, list, view) =
             read_list_projects(request.get_ref(), &caller, tenant, &self.page_tokens)?;
+
+        if tenant.organization != own {
+            self.projects.require_organization(tenant).await?;
+        }
 
         let (projects, next_page_token) = match view {
             View::Basic => {

@@ -17,7 +17,7 @@ use crate::{
         enums::{read_enum, read_protocol},
         fields::{
             Fields, duration, not_negative, read_created, read_duration, read_idempotency,
-            read_timestamp, timestamp,
+            read_organization, read_timestamp, timestamp,
         },
         paging::{PageRequest, PageTokens},
     },
@@ -106,8 +106,9 @@ pub(super) fn read_list_streams(
     message: pb::ListStreamsRequest,
     tenant: Tenant,
     page_tokens: &PageTokens,
-) -> Result<(StreamFilter, PageRequest), Error> {
+) -> Result<(Tenant, StreamFilter, PageRequest), Error> {
     let pb::ListStreamsRequest {
+        organization_id,
         project_id,
         state,
         page_size,
@@ -116,6 +117,7 @@ pub(super) fn read_list_streams(
         created_before,
     } = message;
     Fields::read_all(|fields| {
+        let tenant = read_organization(fields, tenant, &organization_id);
         let project_id = match project_id.is_empty() {
             true => Some(None),
             false => fields.read("project_id", ProjectId::parse(&project_id).map(Some)),
@@ -133,7 +135,7 @@ pub(super) fn read_list_streams(
             state: state?,
             created: created?,
         };
-        Some((filter, list?))
+        Some((tenant?, filter, list?))
     })
 }
 

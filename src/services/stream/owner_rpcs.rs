@@ -35,7 +35,12 @@ impl StreamService {
     ) -> Result<Response<pb::ListStreamsResponse>> {
         let tenant = tenant(&request)?;
         let message = request.into_inner();
-        let (filter, list) = read_list_streams(message, tenant, &self.page_tokens)?;
+        let own = tenant.organization;
+        let (tenant, filter, list) = read_list_streams(message, tenant, &self.page_tokens)?;
+
+        if tenant.organization != own {
+            self.projects.require_organization(tenant).await?;
+        }
 
         if let Some(project_id) = filter.project_id {
             self.projects.get(tenant, project_id).await?;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth::CallAuthorization,
-    domain::{ProjectId, Tenant},
+    domain::{OrganizationId, ProjectId, Tenant},
     error::{Error, Result},
     proto::v1::{self as pb, watch_projects_response::Event as Kind},
     repositories::{Events, Projects, Streams},
@@ -24,6 +24,9 @@ const AUTHORIZATION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many projects have a turn at once: one query reads what is missing of all of them.
 const TURNS: usize = 25;
+
+/// The projects of which one statement reads whether the caller sees them.
+const VISIBILITY_BATCH_SIZE: usize = 500;
 
 /// The most projects of a watch of all projects.
 pub(super) const MAX_PROJECTS: usize = 10_000;
@@ -68,7 +71,10 @@ impl<M: WatchResponse> WatchSession<M> {
     async fn watch(&mut self) -> Result<Infallible, StreamEnd> {
         let mut is_synced = M::IS_SINGLE;
         loop {
-            self.enqueue_changed()?;
+            let memberships = self.enqueue_changed()?;
+            if memberships {
+                self.remove_invisible().await?;
+            }
             let turns = self.progress.next_turns(TURNS);
             if turns.is_empty() {
                 if !is_synced && self.progress.is_synced() {
@@ -83,13 +89,14 @@ impl<M: WatchResponse> WatchSession<M> {
         }
     }
 
-    /// Gives turns to the projects that have changed, and adds created ones.
-    fn enqueue_changed(&mut self) -> Result<()> {
-        let (changed, created) = self.watch.take_changed();
-        for id in changed {
+    /// Gives turns to the projects that have changed, and adds created ones. Returns whether
+    /// memberships of the user may have ended.
+    fn enqueue_changed(&mut self) -> Result<bool> {
+        let changes = self.watch.take_changed();
+        for id in changes.changed {
             self.progress.enqueue(id);
         }
-        let created: Vec<_> = created.into_iter().collect();
+        let created: Vec<_> = changes.created.into_iter().collect();
         if self.watch.len() + created.len() > MAX_PROJECTS {
             return Err(Error::TooManyProjects(MAX_PROJECTS));
         }
@@ -97,7 +104,35 @@ impl<M: WatchResponse> WatchSession<M> {
         for id in created {
             self.progress.add(id, ProjectProgress::created());
         }
+        Ok(changes.memberships)
+    }
+
+    /// Removes the projects that the caller cannot see any more. Ends a watch of all projects of an
+    /// organization in which the user is no member any more.
+    async fn remove_invisible(&mut self) -> Result<(), StreamEnd> {
+        if self.is_of_all {
+            self.projects.require_organization(self.tenant).await?;
+        }
+        for ids in self.watch.projects().chunks(VISIBILITY_BATCH_SIZE) {
+            let visible = self.projects.visible(self.tenant, ids).await?;
+            for id in ids.iter().filter(|id| !visible.contains(id)) {
+                self.remove(*id).await?;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether the caller sees a project in the organization to which it belongs now.
+    pub(super) async fn sees_in(
+        &self,
+        id: ProjectId,
+        organization: OrganizationId,
+    ) -> Result<bool> {
+        if self.is_of_all && organization != self.tenant.organization {
+            return Ok(false);
+        }
+        let visible = self.projects.visible(self.tenant, &[id]).await?;
+        Ok(visible.contains(&id))
     }
 
     /// Removes a project whose row is deleted, after its last event.

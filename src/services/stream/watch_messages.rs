@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use crate::{
     domain::{
-        Change, Invalid, Issue, IssueCode, LiveStream, MediaIssueCode, ProjectId, ProjectIssues,
-        ProjectSnapshot, Relay, Stream, Time,
+        Change, Invalid, Issue, IssueCode, LiveStream, MediaIssueCode, OrganizationId, ProjectId,
+        ProjectIssues, ProjectSnapshot, Relay, Stream, Time,
     },
     error::Error,
     proto::v1 as pb,
@@ -20,8 +20,11 @@ const MAX_NAMED_PROJECTS: usize = 1000;
 /// What a call watches.
 #[derive(Debug)]
 pub(super) struct WatchRequest {
-    /// The projects, each with the revision to resume after, or 0; empty means all of the caller.
+    /// The projects, each with the revision to resume after, or 0; empty means all of an
+    /// organization.
     pub projects: Vec<(ProjectId, i64)>,
+    /// The organization whose projects are watched; `None` means the caller's own.
+    pub organization: Option<OrganizationId>,
     /// Whether to send statistics.
     pub with_stats: bool,
 }
@@ -110,6 +113,7 @@ impl TryFrom<pb::WatchProjectRequest> for WatchRequest {
         let project = Fields::read_all(|fields| position(fields, &project_id, after_revision))?;
         Ok(Self {
             projects: vec![project],
+            organization: None,
             with_stats: false,
         })
     }
@@ -122,8 +126,16 @@ impl TryFrom<pb::WatchProjectsRequest> for WatchRequest {
         let pb::WatchProjectsRequest {
             projects,
             with_stats,
+            organization_id,
         } = message;
         Fields::read_all(|fields| {
+            let organization = match &*organization_id {
+                "" => Some(None),
+                id => {
+                    let id = OrganizationId::parse(id).map(Some);
+                    fields.read("organization_id", id)
+                }
+            };
             if projects.len() > MAX_NAMED_PROJECTS {
                 let invalid = "must have at most 1000 entries: name the others in another call";
                 return fields.read("projects", Err(Invalid::because(invalid)));
@@ -143,6 +155,7 @@ impl TryFrom<pb::WatchProjectsRequest> for WatchRequest {
             });
             Some(Self {
                 projects: projects?,
+                organization: organization?,
                 with_stats,
             })
         })

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::domain::{ProjectId, ProjectIssues};
+use crate::domain::{OrganizationId, ProjectId, ProjectIssues};
 
 /// What a watch does next for a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(super) struct ProjectProgress {
     pub refusal: u64,
     /// The number of the statistics sent last.
     pub stats: u64,
+    /// The organization that it belonged to when it was last sent; `None` if it was not.
+    pub organization: Option<OrganizationId>,
 }
 
 impl ProjectProgress {
@@ -52,6 +54,7 @@ impl ProjectProgress {
             issues: ProjectIssues::default(),
             refusal: 0,
             stats: 0,
+            organization: None,
         }
     }
 

@@ -55,6 +55,14 @@ impl StreamService {
             refusals: !M::IS_SINGLE,
             stats: watched.with_stats,
         };
+        let tenant = match watched.organization {
+            Some(id) if id != tenant.organization => {
+                let tenant = tenant.in_organization(id);
+                self.projects.require_organization(tenant).await?;
+                tenant
+            }
+            _ => tenant,
+        };
         let mut watch = Watch::begin(&self.hub, tenant.user, options)?;
         let is_of_all = watched.projects.is_empty();
         let progress = match is_of_all {
@@ -87,7 +95,7 @@ impl StreamService {
         Ok(Response::new(stream))
     }
 
-    /// Starts with all projects of the tenant.
+    /// Starts with all projects of the tenant's organization.
     async fn start_with_all(&self, tenant: Tenant, watch: &mut Watch) -> Result<WatchProgress> {
         // Before the projects are read, so that none is missed in between.
         watch.follow_created(tenant);

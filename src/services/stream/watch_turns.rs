@@ -64,11 +64,13 @@ impl<M: WatchResponse> WatchSession<M> {
             };
             let revision = snapshot.project.revision;
             let issues = ProjectIssues::of(snapshot.live.as_ref());
+            let organization = snapshot.project.organization_id;
             self.send_about(Some(id), revision, snapshot_kind(snapshot))
                 .await?;
             self.watch.begin_at(id, revision);
             if let Some(progress) = self.progress.get_mut(id) {
                 progress.issues = issues;
+                progress.organization = organization;
                 progress.is_known = true;
                 progress.phase = Phase::CatchUp {
                     until: revision,
@@ -150,6 +152,16 @@ impl<M: WatchResponse> WatchSession<M> {
             if event.revision != progress.revision + 1 {
                 return Ok(self.resync(id)?);
             }
+            if let Change::Project(project) = &event.change
+                && let Some(organization) = project.organization_id
+                && progress.organization.replace(organization) != Some(organization)
+                && !self.sees_in(id, organization).await?
+            {
+                return self.remove(id).await;
+            }
+            let Some(progress) = self.progress.get_mut(id) else {
+                return Ok(());
+            };
             let has_issues_changed = progress.issues.apply(&event.change);
             let is_live = progress.phase == Phase::Live;
             self.send(Update {

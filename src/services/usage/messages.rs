@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     proto::v1 as pb,
     services::{
-        fields::{Fields, duration, not_negative, read_timestamp, timestamp},
+        fields::{Fields, duration, not_negative, read_organization, read_timestamp, timestamp},
         paging::{PageRequest, PageTokens},
     },
 };
@@ -17,23 +17,27 @@ use crate::{
 /// Reads which records are summed up.
 pub(super) fn read_get_usage(
     message: pb::GetUsageRequest,
+    tenant: Tenant,
     now: Time,
-) -> Result<UsageFilter, Error> {
+) -> Result<(Tenant, UsageFilter), Error> {
     let pb::GetUsageRequest {
         project_id,
         start_time,
         end_time,
+        organization_id,
     } = message;
     Fields::read_all(|fields| {
+        let tenant = read_organization(fields, tenant, &organization_id);
         let project_id = fields.read_optional_id("project_id", &project_id);
         let hours = read_hours(fields, start_time, end_time, UsageFilter::month_of(now));
         let (start_time, end_time) = hours?;
-        Some(UsageFilter {
+        let filter = UsageFilter {
             project_id: project_id?,
             destination_id: None,
             start_time,
             end_time,
-        })
+        };
+        Some((tenant?, filter))
     })
 }
 
@@ -42,7 +46,7 @@ pub(super) fn read_list_usage(
     message: pb::ListUsageRequest,
     tenant: Tenant,
     page_tokens: &PageTokens,
-) -> Result<(UsageFilter, PageRequest), Error> {
+) -> Result<(Tenant, UsageFilter, PageRequest), Error> {
     let pb::ListUsageRequest {
         project_id,
         destination_id,
@@ -50,8 +54,10 @@ pub(super) fn read_list_usage(
         end_time,
         page_size,
         page_token,
+        organization_id,
     } = message;
     Fields::read_all(|fields| {
+        let tenant = read_organization(fields, tenant, &organization_id);
         let project_id = fields.read_optional_id("project_id", &project_id);
         let destination_id = fields.read_optional_id("destination_id", &destination_id);
         let hours = read_hours(fields, start_time, end_time, Time::UNIX_EPOCH);
@@ -67,7 +73,7 @@ pub(super) fn read_list_usage(
             );
         let name = format!("usage/{tenant:?}/{filter:?}");
         let list = page_tokens.read(fields, name, page_size, &page_token);
-        Some((filter?, list?))
+        Some((tenant?, filter?, list?))
     })
 }
 

@@ -4,12 +4,12 @@ use super::messages::{read_get_usage, read_list_usage};
 use crate::{
     auth::Sealer,
     database::Database,
-    domain::{Usage, now},
+    domain::{Tenant, Usage, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Quotas, UsageRecords},
+    repositories::{Projects, Quotas, UsageRecords},
     services::{
-        fields::timestamp,
+        fields::{Fields, read_organization, timestamp},
         paging::PageTokens,
         rpc::{implement_service, tenant},
     },
@@ -20,6 +20,7 @@ use crate::{
 pub struct UsageService {
     records: UsageRecords,
     quotas: Quotas,
+    projects: Projects,
     page_tokens: PageTokens,
 }
 
@@ -28,7 +29,8 @@ impl UsageService {
     pub fn new(database: Database, sealer: Sealer) -> Self {
         Self {
             records: UsageRecords::new(database.clone()),
-            quotas: Quotas::new(database),
+            quotas: Quotas::new(database.clone()),
+            projects: Projects::new(database),
             page_tokens: PageTokens::new(sealer),
         }
     }
@@ -37,9 +39,10 @@ impl UsageService {
         &self,
         request: Request<pb::GetUsageRequest>,
     ) -> Result<Response<pb::GetUsageResponse>> {
-        let tenant = tenant(&request)?;
-        let filter = read_get_usage(request.into_inner(), now())?;
+        let own = tenant(&request)?;
+        let (tenant, filter) = read_get_usage(request.into_inner(), own, now())?;
 
+        self.require_organization(tenant, own).await?;
         let usage = self.records.total(tenant, filter).await?;
         if usage == Usage::default() {
             self.records.require_known(tenant, filter).await?;
@@ -55,8 +58,11 @@ impl UsageService {
         &self,
         request: Request<pb::GetQuotaRequest>,
     ) -> Result<Response<pb::GetQuotaResponse>> {
-        let tenant = tenant(&request)?;
+        let own = tenant(&request)?;
+        let id = &request.get_ref().organization_id;
+        let tenant = Fields::read_all(|fields| read_organization(fields, own, id))?;
 
+        self.require_organization(tenant, own).await?;
         let (quota, used) = self.quotas.get(tenant, now()).await?;
 
         Ok(Response::new(pb::GetQuotaResponse {
@@ -69,9 +75,11 @@ impl UsageService {
         &self,
         request: Request<pb::ListUsageRequest>,
     ) -> Result<Response<pb::ListUsageResponse>> {
-        let tenant = tenant(&request)?;
-        let (filter, list) = read_list_usage(request.into_inner(), tenant, &self.page_tokens)?;
+        let own = tenant(&request)?;
+        let message = request.into_inner();
+        let (tenant, filter, list) = read_list_usage(message, own, &self.page_tokens)?;
 
+        self.require_organization(tenant, own).await?;
         let records = self.records.list(tenant, filter, list.page).await?;
         if records.is_empty() {
             self.records.require_known(tenant, filter).await?;
@@ -82,6 +90,16 @@ impl UsageService {
             records,
             next_page_token,
         }))
+    }
+}
+
+impl UsageService {
+    /// Fails if the tenant is not one of the organization that a request names.
+    async fn require_organization(&self, tenant: Tenant, own: Tenant) -> Result<()> {
+        match tenant.organization == own.organization {
+            true => Ok(()),
+            false => self.projects.require_organization(tenant).await,
+        }
     }
 }
 

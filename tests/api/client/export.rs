@@ -45,7 +45,7 @@ async fn an_export_has_a_line_for_each_record_of_the_account_and_no_secret(
         plant_delivery(database, id, &project.id, revision, "delivered").await;
     }
 
-    plant_record(&server.database, &user, &project.id, None, HOURS[0]).await;
+    plant_record(&server.database, &user.user.id, &project.id, None, HOURS[0]).await;
 
     let text = cli.output(&["export"]).await;
 

@@ -13,7 +13,7 @@ async fn usage_is_printed_as_a_sum_and_by_hour(#[values(Sqlite, Postgres)] engin
     let (cli, user) = Cli::signed_in(&server).await;
     let (project, _) = user.project().await;
     for hour in HOURS {
-        plant_record(&server.database, &user, &project.id, None, hour).await;
+        plant_record(&server.database, &user.user.id, &project.id, None, hour).await;
     }
 
     let sum = cli.json(&["usage", "--project", "Show"]).await;

@@ -10,7 +10,8 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 31] = [
+const IDEMPOTENT: [&str; 37] = [
+    "AcceptInvitation",
     "BeginPublish",
     "CancelEmailChange",
     "ChangePassword",
@@ -23,11 +24,13 @@ const IDEMPOTENT: [&str; 31] = [
     "EndPublish",
     "ExchangeApiKey",
     "HeartbeatPublish",
+    "LeaveOrganization",
     "Reauthenticate",
     // With the same `webhook-id`, by which an endpoint knows it.
     "RedeliverWebhook",
     "RefreshTokens",
     "RegenerateRecoveryCodes",
+    "RemoveMember",
     "ReportRelays",
     "RequestEmailChange",
     "RequestEmailVerification",
@@ -35,6 +38,7 @@ const IDEMPOTENT: [&str; 31] = [
     "ResetPassword",
     "ResumeUser",
     "RevealStreamKey",
+    "RevokeInvitation",
     "RevokeOperatorKey",
     "SignIn",
     "SignInWithIdToken",
@@ -42,6 +46,8 @@ const IDEMPOTENT: [&str; 31] = [
     "SuspendUser",
     "SyncNode",
     "TestWebhook",
+    "TransferProject",
+    "UpdateMember",
     "VerifyEmail",
 ];
 

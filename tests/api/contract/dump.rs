@@ -23,6 +23,9 @@ pub async fn settled_dump(database: &TestDatabase) -> Vec<String> {
     let waiting = "select (select count(*) from outbox)
         + (select count(*) from users where delete_time is not null)
         + (select count(*) from destinations where delete_time is not null)
+        + (select count(*) from organizations
+           where delete_time is not null and not personal
+             and not exists (select 1 from projects where owner_id = organizations.id))
         + (select count(*) from webhooks
            where delete_time is not null
               or project_id in (select id from projects where delete_time is not null))";

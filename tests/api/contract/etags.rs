@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     harness::{Engine, Postgres, Sqlite, TestServer, User, refused},
+    organization::fixture,
     webhooks::fixture::{create_quiet, update},
 };
 
@@ -29,6 +30,7 @@ enum Resource {
     Project,
     Destination,
     Webhook,
+    Organization,
 }
 
 macro_rules! changes {
@@ -76,6 +78,19 @@ fn changes() -> Vec<Change> {
             etag,
             ..Default::default()
         };
+        "OrganizationService/UpdateOrganization" Organization, (id, etag) =>
+            pb::UpdateOrganizationRequest {
+                organization_id: id,
+                display_name: Some("From an old copy".to_owned()),
+                etag,
+                ..Default::default()
+            };
+        "OrganizationService/DeleteOrganization" Organization, (id, etag) =>
+            pb::DeleteOrganizationRequest {
+                organization_id: id,
+                etag,
+                ..Default::default()
+            };
     }
 }
 
@@ -93,7 +108,7 @@ fn every_rpc_with_an_etag_is_tested_and_no_entry_is_stale() {
 }
 
 /// A new resource: its id and its etag.
-async fn create(user: &User, resource: Resource) -> (String, String) {
+async fn create(server: &TestServer, user: &User, resource: Resource) -> (String, String) {
     let (project, _) = user.project().await;
     let request = create_destination(project.id.clone(), String::new());
     let mut projects = user.client.project.clone();
@@ -114,6 +129,11 @@ async fn create(user: &User, resource: Resource) -> (String, String) {
         Resource::Webhook => {
             let webhook = create_quiet(user, &project.id, true).await;
             (webhook.id, webhook.etag)
+        }
+        Resource::Organization => {
+            fixture::verify(&server.database, user).await;
+            let organization = fixture::create(user).await;
+            (organization.id, organization.etag)
         }
     }
 }
@@ -148,6 +168,16 @@ async fn change(user: &User, resource: Resource, id: &str) -> String {
             };
             update(user, request).await.etag
         }
+        Resource::Organization => {
+            let request = pb::UpdateOrganizationRequest {
+                organization_id: id.to_owned(),
+                display_name: Some("Newer".to_owned()),
+                ..Default::default()
+            };
+            let mut organizations = user.client.organization.clone();
+            let changed = organizations.update_organization(request).await;
+            changed.unwrap().into_inner().organization.unwrap().etag
+        }
     }
 }
 
@@ -164,7 +194,7 @@ async fn an_outdated_etag_is_refused_and_nothing_changes(
     } in changes()
     {
         let user = server.user().await;
-        let (id, outdated) = create(&user, resource).await;
+        let (id, outdated) = create(&server, &user, resource).await;
         let current = change(&user, resource, &id).await;
         assert_ne!(current, outdated, "{path}");
         let send = async |etag: &str| {

@@ -29,6 +29,8 @@ pub enum Resource {
     SecondFactor,
     Webhook,
     WebhookDelivery,
+    Organization,
+    Invitation,
 }
 
 /// An id field, with a request around it.
@@ -60,6 +62,7 @@ macro_rules! id_fields {
 const PROJECT: Kind = Kind::Owned(Resource::Project);
 const DESTINATION: Kind = Kind::Owned(Resource::Destination);
 const STREAM: Kind = Kind::Owned(Resource::Stream);
+const ORGANIZATION: Kind = Kind::Owned(Resource::Organization);
 const WEBHOOK: Kind = Kind::Owned(Resource::Webhook);
 
 /// All id fields; a test compares them with the descriptor set.
@@ -93,6 +96,12 @@ pub fn id_fields() -> Vec<IdField> {
         "AuthService/DeleteSecondFactor second_factor_id": Kind::OwnedWithAnother(Resource::SecondFactor), id =>
             pb::DeleteSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned() };
         "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
+        "ProjectService/CreateProject organization_id": ORGANIZATION, id => pb::CreateProjectRequest {
+            organization_id: id,
+            ..create_project(String::new())
+        };
+        "ProjectService/ListProjects organization_id": ORGANIZATION, id =>
+            pb::ListProjectsRequest { organization_id: id, ..Default::default() };
         "ProjectService/GetProject project_id": PROJECT, id =>
             pb::GetProjectRequest { project_id: id, ..Default::default() };
         "ProjectService/UpdateProject project_id": PROJECT, id => pb::UpdateProjectRequest {
@@ -180,6 +189,8 @@ pub fn id_fields() -> Vec<IdField> {
         "StreamService/GetStream stream_id": STREAM, id => pb::GetStreamRequest { stream_id: id };
         "StreamService/ListStreams project_id": PROJECT, id =>
             pb::ListStreamsRequest { project_id: id, ..Default::default() };
+        "StreamService/ListStreams organization_id": ORGANIZATION, id =>
+            pb::ListStreamsRequest { organization_id: id, ..Default::default() };
         "StreamService/ListRefusals project_id": PROJECT, id =>
             pb::ListRefusalsRequest { project_id: id, ..Default::default() };
         "StreamService/ListStreamSamples stream_id": STREAM, id =>
@@ -197,8 +208,10 @@ pub fn id_fields() -> Vec<IdField> {
         "StreamService/WatchProjects projects.project_id": PROJECT, id =>
             pb::WatchProjectsRequest {
                 projects: vec![pb::WatchedProject { project_id: id, after_revision: 0 }],
-                with_stats: false,
+                ..Default::default()
             };
+        "StreamService/WatchProjects organization_id": ORGANIZATION, id =>
+            pb::WatchProjectsRequest { organization_id: id, ..Default::default() };
         "StreamService/StartRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
             pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
         "StreamService/StartRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
@@ -311,12 +324,88 @@ pub fn id_fields() -> Vec<IdField> {
             };
         "WebhookService/RedeliverWebhook delivery_id": Kind::Owned(Resource::WebhookDelivery), id =>
             pb::RedeliverWebhookRequest { delivery_id: id };
+        "UsageService/GetUsage organization_id": ORGANIZATION, id =>
+            pb::GetUsageRequest { organization_id: id, ..Default::default() };
+        "UsageService/ListUsage organization_id": ORGANIZATION, id =>
+            pb::ListUsageRequest { organization_id: id, ..Default::default() };
+        "UsageService/GetQuota organization_id": ORGANIZATION, id =>
+            pb::GetQuotaRequest { organization_id: id };
         "UsageService/GetUsage project_id": PROJECT, id =>
             pb::GetUsageRequest { project_id: id, ..Default::default() };
         "UsageService/ListUsage project_id": PROJECT, id =>
             pb::ListUsageRequest { project_id: id, ..Default::default() };
         "UsageService/ListUsage destination_id": DESTINATION, id =>
             pb::ListUsageRequest { destination_id: id, ..Default::default() };
+        "OrganizationService/CreateOrganization request_id": Kind::RequestId, id =>
+            pb::CreateOrganizationRequest { display_name: "Studio".to_owned(), request_id: id };
+        "OrganizationService/GetOrganization organization_id": ORGANIZATION, id =>
+            pb::GetOrganizationRequest { organization_id: id };
+        "OrganizationService/UpdateOrganization organization_id": ORGANIZATION, id =>
+            pb::UpdateOrganizationRequest {
+                organization_id: id,
+                display_name: Some("Renamed".to_owned()),
+                ..Default::default()
+            };
+        "OrganizationService/UpdateOrganization request_id": Kind::RequestId, id =>
+            pb::UpdateOrganizationRequest {
+                organization_id: UNKNOWN.to_owned(),
+                request_id: id,
+                ..Default::default()
+            };
+        "OrganizationService/DeleteOrganization organization_id": ORGANIZATION, id =>
+            pb::DeleteOrganizationRequest { organization_id: id, force: true, ..Default::default() };
+        "OrganizationService/DeleteOrganization request_id": Kind::RequestId, id =>
+            pb::DeleteOrganizationRequest {
+                organization_id: UNKNOWN.to_owned(),
+                request_id: id,
+                ..Default::default()
+            };
+        "OrganizationService/ListMembers organization_id": ORGANIZATION, id =>
+            pb::ListMembersRequest { organization_id: id, ..Default::default() };
+        "OrganizationService/UpdateMember organization_id":
+            Kind::OwnedWithAnother(Resource::Organization), id => pb::UpdateMemberRequest {
+                organization_id: id,
+                user_id: UNKNOWN.to_owned(),
+                role: pb::OrganizationRole::Viewer.into(),
+            };
+        "OrganizationService/UpdateMember user_id":
+            Kind::OwnedWithAnother(Resource::Organization), id => pb::UpdateMemberRequest {
+                organization_id: UNKNOWN.to_owned(),
+                user_id: id,
+                role: pb::OrganizationRole::Viewer.into(),
+            };
+        "OrganizationService/RemoveMember organization_id":
+            Kind::OwnedWithAnother(Resource::Organization), id => pb::RemoveMemberRequest {
+                organization_id: id,
+                user_id: UNKNOWN.to_owned(),
+            };
+        "OrganizationService/RemoveMember user_id":
+            Kind::OwnedWithAnother(Resource::Organization), id => pb::RemoveMemberRequest {
+                organization_id: UNKNOWN.to_owned(),
+                user_id: id,
+            };
+        // The only owner cannot leave.
+        "OrganizationService/LeaveOrganization organization_id":
+            Kind::OwnedWithAnother(Resource::Organization), id =>
+            pb::LeaveOrganizationRequest { organization_id: id };
+        "OrganizationService/CreateInvitation organization_id": ORGANIZATION, id =>
+            invitation(id, String::new());
+        "OrganizationService/CreateInvitation request_id": Kind::RequestId, id =>
+            invitation(UNKNOWN.to_owned(), id);
+        "OrganizationService/ListInvitations organization_id": ORGANIZATION, id =>
+            pb::ListInvitationsRequest { organization_id: id, ..Default::default() };
+        "OrganizationService/RevokeInvitation invitation_id": Kind::Owned(Resource::Invitation), id =>
+            pb::RevokeInvitationRequest { invitation_id: id };
+        "OrganizationService/TransferProject project_id":
+            Kind::OwnedWithAnother(Resource::Project), id => pb::TransferProjectRequest {
+                project_id: id,
+                organization_id: UNKNOWN.to_owned(),
+            };
+        "OrganizationService/TransferProject organization_id":
+            Kind::OwnedWithAnother(Resource::Organization), id => pb::TransferProjectRequest {
+                project_id: UNKNOWN.to_owned(),
+                organization_id: id,
+            };
     }
 }
 
@@ -362,6 +451,16 @@ pub fn create_webhook(project_id: String, request_id: String) -> pb::CreateWebho
         disabled: true,
         request_id,
         ..Default::default()
+    }
+}
+
+/// CreateInvitation with a request id.
+pub fn invitation(organization_id: String, request_id: String) -> pb::CreateInvitationRequest {
+    pb::CreateInvitationRequest {
+        organization_id,
+        email: "invited@example.com".to_owned(),
+        role: pb::OrganizationRole::Viewer.into(),
+        request_id,
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     auth::{calls, second_factor_calls},
     harness::{Client, Engine, MediaServer, TestServer, User, exchange},
+    organization::fixture,
     relay::fixture::{Worker, broadcasting_report},
     stream::list_stream_samples::add_samples,
     usage::fixture::{HOURS, plant_record},
@@ -121,6 +122,8 @@ pub struct Rows {
     other_webhook: String,
     /// A deleted destination of the first project.
     destination: String,
+    organization: String,
+    other_organization: String,
     /// A time between the first and the last rows of each list.
     middle: Timestamp,
 }
@@ -158,7 +161,26 @@ impl Rows {
         .await;
         create_quiet(&owner, other_project, true).await;
 
+        fixture::verify(&server.database, &owner).await;
+        let organization = fixture::create(&owner).await.id;
+        let other_organization = fixture::create(&owner).await.id;
+        for organization in [&organization, &other_organization] {
+            let (project, key) = fixture::create_project(&owner, organization).await.unwrap();
+            let media = server.media_server().await;
+            let stream = media.live(&key, &project.id).await;
+            media.end(&stream, &project.id).await;
+            let role = pb::OrganizationRole::Viewer;
+            fixture::join(&server, &owner, organization, role).await;
+            for email in ["one@example.com", "two@example.com"] {
+                fixture::invite(&owner, organization, email, role)
+                    .await
+                    .unwrap();
+            }
+        }
+
         let rows = Self {
+            organization,
+            other_organization,
             project: first.project.id.clone(),
             other_project: second.project.id.clone(),
             stream: first.stream.id.clone(),
@@ -184,13 +206,15 @@ impl Rows {
         let plant = async |project: &str, destination, hour| {
             plant_record(
                 &self.server.database,
-                &self.owner,
+                &self.owner.user.id,
                 project,
                 destination,
                 hour,
             )
             .await;
         };
+        let database = &self.server.database;
+        plant_record(database, &self.organization, &self.project, None, HOURS[0]).await;
         plant(&self.project, None, HOURS[0]).await;
         plant(&self.project, Some(&*self.destination), HOURS[0]).await;
         plant(&self.project, None, HOURS[1]).await;
@@ -247,6 +271,7 @@ impl Rows {
         let project = &self.project;
         let both = [project.clone(), self.other_project.clone()];
         let between_samples = Some(MIDDLE_OF_SAMPLES);
+        let organization_ids = [self.organization.clone(), self.other_organization.clone()];
         let user_ids = [&self.owner, &self.other].map(|user| user.user.id.clone());
         let [n1, n2] = ["n1", "n2"].map(str::to_owned);
         let same = |one: &String| one.clone();
@@ -275,6 +300,7 @@ impl Rows {
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];
                 disabled Divides Some => [true, false];
+                organization_id Replaces same => [&organization_ids[0], &organization_ids[1]];
                 view Replaces i32::from => [pb::ProjectView::Full];
             },
             list! { "ProjectService/ListDestinations" ListDestinationsRequest { project_id: project };
@@ -287,6 +313,7 @@ impl Rows {
             list! { "StreamService/ListStreams" ListStreamsRequest {};
                 project_id Divides same => [&both[0], &both[1]];
                 state Divides Some => [1, 2, 3, 4];
+                organization_id Replaces same => [&organization_ids[0], &organization_ids[1]];
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];
             },
@@ -347,10 +374,20 @@ impl Rows {
                 project_id Divides same => [&both[0], &both[1]];
             },
             list! { "UsageService/ListUsage" ListUsageRequest {};
+                organization_id Replaces same => [&organization_ids[0]];
                 project_id Divides same => [&both[0], &both[1]];
                 destination_id Selects same => [&self.destination];
                 start_time Selects start_of_hour => [1];
                 end_time Selects start_of_hour => [1];
+            },
+            list! { "OrganizationService/ListOrganizations" ListOrganizationsRequest {}; },
+            list! { "OrganizationService/ListMembers"
+                    ListMembersRequest { organization_id: self.organization };
+                organization_id Replaces same => [&organization_ids[1]];
+            },
+            list! { "OrganizationService/ListInvitations"
+                    ListInvitationsRequest { organization_id: self.organization };
+                organization_id Replaces same => [&organization_ids[1]];
             },
         ]
     }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     auth::{calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User},
+    organization::fixture,
     stream::list_stream_samples::add_samples,
     usage::fixture::{HOURS, plant_record},
     webhooks::fixture::{create_quiet, plant_delivery},
@@ -30,9 +31,14 @@ struct Ids {
     project_id: String,
     stream_id: String,
     webhook_id: String,
+    organization_id: String,
 }
 
 impl Ids {
+    fn organization(&self) -> String {
+        self.organization_id.clone()
+    }
+
     fn project(&self) -> String {
         self.project_id.clone()
     }
@@ -72,7 +78,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 14] {
+fn lists() -> [List; 17] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -89,6 +95,10 @@ fn lists() -> [List; 14] {
         "WebhookService/ListWebhookDeliveries"
             ListWebhookDeliveriesRequest { webhook_id: Ids::webhook };
         "UsageService/ListUsage" ListUsageRequest {};
+        "OrganizationService/ListOrganizations" ListOrganizationsRequest {};
+        "OrganizationService/ListMembers" ListMembersRequest { organization_id: Ids::organization };
+        "OrganizationService/ListInvitations"
+            ListInvitationsRequest { organization_id: Ids::organization };
     }
 }
 
@@ -137,12 +147,21 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
         plant_delivery(database, &webhook_id, &project_id, revision, "delivered").await;
     }
     for hour in HOURS {
-        plant_record(&server.database, &user, &project_id, None, hour).await;
+        plant_record(&server.database, &user.user.id, &project_id, None, hour).await;
+    }
+    fixture::verify(&server.database, &user).await;
+    let organization_id = fixture::create(&user).await.id;
+    let role = pb::OrganizationRole::Viewer;
+    fixture::join(server, &user, &organization_id, role).await;
+    for email in ["one@example.com", "two@example.com"] {
+        let invited = fixture::invite(&user, &organization_id, email, role).await;
+        invited.unwrap();
     }
     let ids = Ids {
         project_id,
         stream_id,
         webhook_id,
+        organization_id,
     };
     (user, ids)
 }

@@ -9,12 +9,16 @@ use uuid::Uuid;
 use super::{
     descriptors::request_fields,
     dump::settled_dump,
-    id_fields::{create_destination, create_operator_key, create_project, create_webhook, sign_up},
+    id_fields::{
+        create_destination, create_operator_key, create_project, create_webhook, invitation,
+        sign_up,
+    },
     raw_rpc::{bearer, call},
 };
 use crate::{
     auth::calls,
     harness::{Engine, Postgres, Sqlite, TestServer, User, exchange, refused},
+    organization::fixture,
     webhooks::fixture::create_quiet,
 };
 
@@ -45,6 +49,7 @@ struct Targets {
     sessions: [String; 2],
     api_keys: [String; 2],
     webhooks: [String; 2],
+    organizations: [String; 2],
     /// A name that no other request has.
     name: String,
 }
@@ -174,6 +179,30 @@ fn rotate_secret(id: &str, request_id: String) -> pb::RotateWebhookSecretRequest
     }
 }
 
+fn create_organization(name: &str, request_id: String) -> pb::CreateOrganizationRequest {
+    pb::CreateOrganizationRequest {
+        display_name: name.to_owned(),
+        request_id,
+    }
+}
+
+fn rename_organization(id: &str, name: &str, request_id: String) -> pb::UpdateOrganizationRequest {
+    pb::UpdateOrganizationRequest {
+        organization_id: id.to_owned(),
+        display_name: Some(name.to_owned()),
+        request_id,
+        ..Default::default()
+    }
+}
+
+fn delete_organization(id: &str, request_id: String) -> pb::DeleteOrganizationRequest {
+    pb::DeleteOrganizationRequest {
+        organization_id: id.to_owned(),
+        request_id,
+        ..Default::default()
+    }
+}
+
 fn changes() -> Vec<Change> {
     changes! {
         "AuthService/SignUp" AnotherSession, |to, id| sign_up(&to.name, id),
@@ -244,6 +273,18 @@ fn changes() -> Vec<Change> {
         "WebhookService/RotateWebhookSecret" SameResponse,
             |to, id| rotate_secret(&to.webhooks[0], id),
             other rotate_secret(&to.webhooks[1], id);
+        "OrganizationService/CreateOrganization" SameResponse,
+            |to, id| create_organization("One", id),
+            other create_organization("Other", id);
+        "OrganizationService/UpdateOrganization" SameResponse,
+            |to, id| rename_organization(&to.organizations[0], "One", id),
+            other rename_organization(&to.organizations[0], "Other", id);
+        "OrganizationService/DeleteOrganization" SameResponse,
+            |to, id| delete_organization(&to.organizations[0], id),
+            other delete_organization(&to.organizations[1], id);
+        "OrganizationService/CreateInvitation" SameResponse,
+            |to, id| invitation(to.organizations[0].clone(), id),
+            other invitation(to.organizations[1].clone(), id);
     }
 }
 
@@ -280,6 +321,11 @@ impl Targets {
         for _ in 0..2 {
             webhooks.push(create_quiet(user, &project.id, true).await.id);
         }
+        fixture::verify(&server.database, user).await;
+        let mut organizations = Vec::new();
+        for _ in 0..2 {
+            organizations.push(fixture::create(user).await.id);
+        }
         let media = server.media_server().await;
         let stream = media.live(&stream_key, "c1").await;
         let sessions = pb::ListSessionsRequest::default();
@@ -294,6 +340,7 @@ impl Targets {
             sessions: sessions.try_into().unwrap(),
             api_keys: api_keys.try_into().unwrap(),
             webhooks: webhooks.try_into().unwrap(),
+            organizations: organizations.try_into().unwrap(),
             name: format!("n-{}", Uuid::now_v7().simple()),
         };
         let stop = stop_relay(&targets, 1, String::new());

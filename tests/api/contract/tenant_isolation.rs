@@ -19,6 +19,7 @@ use super::{
 use crate::{
     auth::{calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User, eventually, refused},
+    organization::fixture,
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
@@ -35,7 +36,7 @@ const ALL_SCOPES: [&str; 7] = [
 /// A user with one resource of each type.
 struct Owner {
     user: User,
-    ids: [(Resource, String); 8],
+    ids: [(Resource, String); 10],
     /// The access token of an API key that is restricted to another project.
     restricted: String,
 }
@@ -59,6 +60,10 @@ impl Owner {
         let delivery = delivery.await;
         let restricted = api_key_token(server, &user, vec![other.id]).await;
         let (authenticator, _) = second_factor_calls::enrol(&user).await;
+        fixture::verify(&server.database, &user).await;
+        let organization = fixture::create(&user).await;
+        let invitation = invite(&user, &organization.id).await;
+        server.database.wait_for_empty_outbox().await;
         let ids = [
             (Resource::Project, project.id),
             (Resource::Destination, destination.id),
@@ -68,6 +73,8 @@ impl Owner {
             (Resource::SecondFactor, authenticator.id),
             (Resource::Webhook, webhook.id),
             (Resource::WebhookDelivery, delivery),
+            (Resource::Organization, organization.id),
+            (Resource::Invitation, invitation),
         ];
         Self {
             user,
@@ -80,6 +87,14 @@ impl Owner {
         let found = self.ids.iter().find(|(of, _)| *of == resource);
         &found.unwrap().1
     }
+}
+
+/// The id of an invitation to an organization of a user.
+async fn invite(user: &User, organization_id: &str) -> String {
+    let email = "invited@example.com";
+    let role = pb::OrganizationRole::Viewer;
+    let invitation = fixture::invite(user, organization_id, email, role).await;
+    invitation.unwrap().id
 }
 
 /// The id of another session of a user.

@@ -280,6 +280,16 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
+        "32_create_invitations.sql",
+        "d9eace820dbc99a5fc570ed23e6c95c74bc62ad7dbbab82b982804dadd0746db",
+    ),
+    (
+        "sqlite",
+        "32_create_invitations.sql",
+        "0a8df60921045a83d650f065b4723661a2bd5544a2b81402d7020ba32a695ca5",
+    ),
+    (
+        "postgres",
         "36_record_usage.sql",
         "71d4644da929d3f1c67065de85802275852fbd06282345988ceec3d2d3a101b4",
     ),

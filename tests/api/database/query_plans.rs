@@ -75,6 +75,10 @@ const GROWTH: &str = "
     insert into email_changes (user_id, new_email, new_email_key, create_time, expire_time)
     select u.id, u.email, u.email_key, u.create_time, u.create_time
     from users u;
+    insert into invitations (id, token_hash, organization_id, email, email_key, role, inviter_id,
+                             create_time, expire_time)
+    select ID, HASH, u.id, u.email, u.email_key, 'viewer', u.id, u.create_time, u.create_time
+    from users u cross join PROJECTS;
     insert into mail_tokens (token_hash, user_id, kind, email_key, create_time, expire_time)
     select HASH, u.id, 'new_email', u.email_key, u.create_time, u.create_time
     from users u cross join PROJECTS;
@@ -87,12 +91,13 @@ const GROWTH: &str = "
 const PARAMETER_TYPES: [&str; 5] = ["uuid", "text", "boolean", "bigint", "timestamptz"];
 
 /// The tables that `GROWTH` fills. All of a table may be read that has only a few rows.
-const GROWN: [&str; 15] = [
+const GROWN: [&str; 16] = [
     "audit_events",
     "destination_checks",
     "destinations",
     "email_changes",
     "events",
+    "invitations",
     "mail_tokens",
     "memberships",
     "organizations",

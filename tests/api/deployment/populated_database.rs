@@ -54,6 +54,11 @@ const EXTRA_ROWS: &str = "
                                current_confirm_time)
     select id, 'Ada.New@example.com', 'ada.new@example.com', create_time, create_time, create_time
     from users limit 1;
+    insert into invitations (id, organization_id, email, email_key, role, inviter_id, create_time,
+                             expire_time)
+    select id, id, 'bob@example.com', 'bob@example.com', 'viewer', id, create_time,
+           '2100-01-01T00:00:00+00:00'
+    from users limit 1;
     insert into outbox (id, kind, email_key, create_time, attempts, next_attempt_time)
     select id, 'email_verification', 'ada@example.com', create_time, 1, '2100-01-01T00:00:00+00:00'
     from users limit 1;
@@ -79,7 +84,7 @@ impl PopulatedDatabase {
         let (live, _, _worker, assignment) = fixture.claimed_relay().await;
         plant_record(
             database,
-            &fixture.owner,
+            &fixture.owner.user.id,
             &fixture.project.id,
             None,
             HOURS[0],

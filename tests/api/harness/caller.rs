@@ -7,6 +7,7 @@ use sluice::{
     proto::v1::{
         self as pb, auth_service_client::AuthServiceClient,
         operator_service_client::OperatorServiceClient,
+        organization_service_client::OrganizationServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
         usage_service_client::UsageServiceClient, webhook_service_client::WebhookServiceClient,
     },
@@ -38,7 +39,7 @@ impl Interceptor for Bearer {
     }
 }
 
-/// Clients of the five services, with or without an access token.
+/// Clients of the six services, with or without an access token.
 #[derive(Clone)]
 pub struct Client {
     pub auth: AuthServiceClient<InterceptedService<Channel, Bearer>>,
@@ -47,6 +48,7 @@ pub struct Client {
     pub operator: OperatorServiceClient<InterceptedService<Channel, Bearer>>,
     pub webhook: WebhookServiceClient<InterceptedService<Channel, Bearer>>,
     pub usage: UsageServiceClient<InterceptedService<Channel, Bearer>>,
+    pub organization: OrganizationServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 impl Client {
@@ -68,7 +70,8 @@ impl Client {
             stream: StreamServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             operator: OperatorServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             webhook: WebhookServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            usage: UsageServiceClient::with_interceptor(channel.clone(), bearer),
+            usage: UsageServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            organization: OrganizationServiceClient::with_interceptor(channel.clone(), bearer),
         }
     }
 }

@@ -5,12 +5,14 @@ use tonic_health::pb::{
 
 use crate::harness::{Sqlite, TestServer, refused};
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 7] = [
     "",
     "sluice.v1.AuthService",
     "sluice.v1.ProjectService",
     "sluice.v1.StreamService",
     "sluice.v1.OperatorService",
+    "sluice.v1.WebhookService",
+    "sluice.v1.OrganizationService",
 ];
 
 #[tokio::test]

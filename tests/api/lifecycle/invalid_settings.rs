@@ -52,6 +52,7 @@ use super::startup::outcome;
 #[case("SLUICE_MAIL_FROM", "Sluice <sluice@localhost>\r\nBcc: x@example.com")]
 #[case("SLUICE_MAIL_VERIFY_URL", "app.example.com")]
 #[case("SLUICE_MAIL_CHANGE_URL", "app.example.com/change")]
+#[case("SLUICE_MAIL_INVITATION_URL", "app.example.com/join")]
 #[case("SLUICE_MAIL_RESET_URL", "javascript:alert(1)")]
 #[case("SLUICE_HEARTBEAT_TIMEOUT", "10s")]
 #[case("SLUICE_ALLOW_PRIVATE_DESTINATIONS", "maybe")]

@@ -42,7 +42,7 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
         node.end(&stream, connection).await;
     }
     for hour in ["2020-01-01T00:00:00+00:00", HOURS[0]] {
-        plant_record(&server.database, &ada, &kept.id, None, hour).await;
+        plant_record(&server.database, &ada.user.id, &kept.id, None, hour).await;
     }
     let boots = "insert into node_boots (node_id, boot_id, create_time)";
 

@@ -238,7 +238,14 @@ async fn what_is_used_in_the_month_limits_new_streams_only(
     let stream = fixture.live("c1").await;
 
     // A time that lies in every later month too.
-    plant_record(&server.database, owner, &fixture.project.id, None, HOURS[0]).await;
+    plant_record(
+        &server.database,
+        &owner.user.id,
+        &fixture.project.id,
+        None,
+        HOURS[0],
+    )
+    .await;
     server
         .database
         .execute("update usage_records set stream_us = 60000000")
@@ -271,7 +278,10 @@ async fn an_owner_sees_the_quota_and_what_is_used(#[values(Sqlite, Postgres)] en
     set_quota(&fixture.server, &fixture.owner, quota).await;
 
     let mut usage = fixture.owner.client.usage.clone();
-    let answer = usage.get_quota(pb::GetQuotaRequest {}).await.unwrap();
+    let answer = usage
+        .get_quota(pb::GetQuotaRequest::default())
+        .await
+        .unwrap();
 
     let used = pb::Quota {
         projects: Some(1),

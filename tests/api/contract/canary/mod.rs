@@ -3,6 +3,7 @@
 mod account_rpcs;
 mod leaks;
 mod operator_rpcs;
+mod organization_rpcs;
 pub mod recorder;
 mod relay_rpcs;
 mod scanner;

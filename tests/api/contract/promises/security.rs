@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 57] = [
+pub const PROMISES: [Promise; 58] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -25,6 +25,9 @@ pub const PROMISES: [Promise; 57] = [
             "contract::rate_limits::only_calls_without_a_valid_token_count_for_their_address",
             "auth::api_key_scopes::every_rpc_requires_each_of_its_scopes_and_accepts_no_other",
             "contract::tenant_isolation::every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id",
+            "organization::members::each_role_does_what_its_scopes_allow_and_no_more",
+            "organization::members::a_removed_member_is_refused_with_the_next_call",
+            "organization::watches::the_watches_of_a_removed_member_end_on_every_replica",
             "stream::watch_ends::a_watch_ends_when_its_token_expires",
             "stream::watch_ends::a_watch_ends_with_its_session",
             "relay::claim_relays::a_claim_ends_when_its_api_key_expires",
@@ -388,6 +391,16 @@ pub const PROMISES: [Promise; 57] = [
             "stream::watch_projects_refusals::a_watch_counts_once_for_each_started_hundred_projects",
             "stream::watch_ends::a_watch_ends_with_its_session",
             "stream::watch_ends::an_idle_watch_ends_when_its_api_key_is_revoked",
+        ],
+    ),
+    (
+        "organizations",
+        &[
+            "organization::organizations::a_user_has_a_limited_number_of_organizations",
+            "organization::invitations::invitations_and_members_are_limited",
+            "organization::members::a_removed_member_is_refused_with_the_next_call",
+            "organization::watches::the_watches_of_a_removed_member_end_on_every_replica",
+            "organization::invitations::an_invitation_is_the_same_whether_or_not_the_address_has_an_account",
         ],
     ),
     (

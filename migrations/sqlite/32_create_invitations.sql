@@ -1,0 +1,28 @@
+-- Invitations to organizations, and projects that have moved to another one.
+
+create table invitations (
+    -- UUIDv7, for the order of lists.
+    id BLOB primary key,
+    organization_id BLOB not null references organizations (id) on delete cascade,
+    email TEXT not null,
+    -- The address in lower case: only its account can accept.
+    email_key TEXT not null,
+    role TEXT not null,
+    -- Who has sent it. Not a foreign key: it ends with their membership.
+    inviter_id BLOB not null,
+    -- SHA-256 of the token in the message; null until it is sent, and after its use.
+    token_hash BLOB unique,
+    create_time TEXT not null,
+    expire_time TEXT not null,
+    -- Rows remain until they expire, because they limit how many are sent.
+    accept_time TEXT,
+    revoke_time TEXT
+) strict;
+create index invitations_of_organization on invitations (organization_id, id);
+create index invitations_by_expiry on invitations (expire_time);
+
+-- When the project moved to its organization; null if it was created there. For watches of all
+-- projects of the organization, which search for new ones.
+alter table projects add column transfer_time TEXT;
+create index projects_by_transfer on projects (owner_id, transfer_time)
+    where transfer_time is not null and delete_time is null;
