@@ -1,5 +1,6 @@
 //! Relays: claimed under a lease, reported, restarted and stopped.
 
+mod claimable;
 mod claims;
 mod lease_renewals;
 mod overdue;

@@ -268,6 +268,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "30_change_email_addresses.sql",
         "b27f03787b7e37aa7f6f33b63a4f1c97f95007d25a7ada8ac73f92daadfef5dd",
     ),
+    (
+        "postgres",
+        "34_index_unclaimed_relays.sql",
+        "9d82c8497a060f6105e78936a6d6fb1705620470cee650f34bf4a638279bd952",
+    ),
+    (
+        "sqlite",
+        "34_index_unclaimed_relays.sql",
+        "9d82c8497a060f6105e78936a6d6fb1705620470cee650f34bf4a638279bd952",
+    ),
 ];
 
 #[rstest]

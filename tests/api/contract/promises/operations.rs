@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 103] = [
+pub const PROMISES: [Promise; 104] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -100,6 +100,12 @@ pub const PROMISES: [Promise; 103] = [
             "relay::statement_count::reporting_500_relays_takes_as_many_statements_as_reporting_one",
             "stream::list_stream_samples::a_live_stream_with_statistics_is_sampled_at_multiples_of_ten_seconds",
             "relay::check_destination::an_edge_at_another_replica_checks",
+        ],
+    ),
+    (
+        "**Relay workers.**",
+        &[
+            "database::query_plans::a_claim_looks_up_the_unclaimed_relays_of_the_live_streams_of_its_media_server",
         ],
     ),
     (
