@@ -14,7 +14,10 @@ use crate::{
     database::Engine,
     domain::{ListFilter, LiveStream, Page, Project, ProjectId, ProjectSnapshot, Stream, Tenant},
     error::{Error, Result},
-    repositories::sql::{json_ids, owned_by},
+    repositories::{
+        relays::progress::RelayProgress,
+        sql::{json_ids, owned_by},
+    },
 };
 
 /// The functions that build a JSON object, and an array of the values of a group.
@@ -261,10 +264,8 @@ impl Projects {
             [" where p.id = $1 and ", owned_by!("$2", "$3")],
             [id, tenant.user, tenant.restricted_to]
         );
-        let found = rows.into_iter().next();
-        found
-            .ok_or_else(|| Error::not_found("project", id))?
-            .try_into()
+        let found = self.read_snapshots(rows)?.into_iter().next();
+        found.ok_or_else(|| Error::not_found("project", id))
     }
 
     /// The tenant's projects with what belongs to them, newest first, all as of one moment.
@@ -287,7 +288,7 @@ impl Projects {
                 filter.created.before
             ]
         );
-        rows.into_iter().map(TryInto::try_into).collect()
+        self.read_snapshots(rows)
     }
 
     /// These projects with what belongs to them, all as of one moment. Without those that the
@@ -324,7 +325,21 @@ impl Projects {
                 .await?
             }
         };
-        rows.into_iter().map(TryInto::try_into).collect()
+        self.read_snapshots(rows)
+    }
+}
+
+impl Projects {
+    /// Reads snapshots, with the newest figures of their relays.
+    fn read_snapshots(&self, rows: Vec<SnapshotRow>) -> Result<Vec<ProjectSnapshot>> {
+        let progress = self.database.local_state::<RelayProgress>();
+        let snapshots = rows.into_iter().map(|row| {
+            let mut snapshot = ProjectSnapshot::try_from(row)?;
+            let live = snapshot.live.iter_mut();
+            progress.add_to_all(live.flat_map(|live| &mut live.relays));
+            Ok(snapshot)
+        });
+        snapshots.collect()
     }
 }
 

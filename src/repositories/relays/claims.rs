@@ -249,9 +249,17 @@ impl RelayLeases {
             ),
             [lease_id, worker_id]
         )?;
-        let Some(relay) = relay else {
+        let Some(mut relay) = relay else {
             return Ok(None);
         };
+        if let Some(lease) = relay.lease.as_mut().filter(|one| one.lasts_with_worker()) {
+            let expire_time: Option<Option<Time>> = fetch_optional_scalar!(
+                self.database.reader(),
+                "select lease_expire_time from workers where worker_id = $1",
+                [worker_id]
+            )?;
+            lease.expire_time = expire_time.flatten().unwrap_or(lease.claim_time);
+        }
         let endpoints: Option<RelayEndpoints> = fetch_optional!(
             self.database.reader(),
             SELECT_ENDPOINTS,

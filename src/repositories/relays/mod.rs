@@ -4,6 +4,7 @@ mod claimable;
 mod claims;
 mod lease_renewals;
 mod overdue;
+pub(super) mod progress;
 #[expect(
     clippy::module_inception,
     reason = "the repository of the group's own noun"

@@ -31,6 +31,7 @@ macro_rules! relay_columns {
         )
     };
 }
+
 /// What a relay to a destination `d` takes of the capacity of a worker. An encoder takes much
 /// more than a copy.
 macro_rules! destination_cost {

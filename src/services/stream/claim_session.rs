@@ -32,6 +32,9 @@ const READ_INTERVAL: Duration = Duration::from_secs(30);
 /// The longest interval between two messages.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often it is recorded that the worker claims.
+const RECORD_INTERVAL: Duration = Duration::from_mins(1);
+
 /// One ClaimRelays call: grants relays to a worker and revokes them.
 pub(super) struct ClaimSession {
     pub worker: ClaimingWorker,
@@ -127,7 +130,7 @@ impl ClaimSession {
                 }
                 last_sent = Some(Instant::now());
             }
-            if recorded.elapsed() >= KEEPALIVE_INTERVAL {
+            if recorded.elapsed() >= RECORD_INTERVAL {
                 self.record_worker().await?;
                 recorded = Instant::now();
             }
