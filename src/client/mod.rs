@@ -14,6 +14,7 @@ mod names;
 mod options;
 mod output;
 mod pages;
+mod passkeys;
 mod profile;
 mod projects;
 mod refusals;

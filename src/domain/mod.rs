@@ -28,6 +28,7 @@ mod name;
 mod node;
 mod node_reconciliation;
 mod operator;
+mod passkey;
 mod password;
 mod peer_address;
 mod platform;
@@ -50,6 +51,7 @@ mod stream_delay;
 mod stream_key_lint;
 mod stream_sample;
 mod user;
+mod web_origin;
 mod webhook;
 mod webhook_url;
 
@@ -68,8 +70,8 @@ pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
 pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
-    ApiKeyId, AuditEventId, DestinationId, Id, Page, ProjectId, RefusalId, SecondFactorId,
-    SessionId, StreamId, UserId, WebhookDeliveryId, WebhookId,
+    ApiKeyId, AuditEventId, DestinationId, Id, Page, PasskeyId, ProjectId, RefusalId,
+    SecondFactorId, SessionId, StreamId, UserId, WebhookDeliveryId, WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -83,6 +85,7 @@ pub use operator::{
     AuditFilter, OperatorAuditEvent, OperatorKey, OperatorKeyState, OperatorLiveStream,
     UserAccount, UserFilter, UserState,
 };
+pub use passkey::Passkey;
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;
@@ -106,6 +109,7 @@ pub use stream::{
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
 pub use user::{EmailChange, Identity, Profile, Session, SessionTimeouts, Tenant, User};
+pub use web_origin::WebOrigin;
 pub use webhook::{
     EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,
     WebhookDeliveryRecord, WebhookDeliveryState, WebhookDisableReason, WebhookEventType,

@@ -10,8 +10,8 @@ use crate::{
     error::Result,
     repositories::{
         AuditLog, DestinationChecks, EmailChanges, Events, FailedAttempts, IdempotencyKey,
-        KeyRecords, KnownNetworks, MailTokens, Nodes, Outbox, Publishing, Refusals, Sessions,
-        StreamSamples, Streams, TokenRevocations, WebhookDeliveries, Workers,
+        KeyRecords, KnownNetworks, MailTokens, Nodes, Outbox, Passkeys, Publishing, Refusals,
+        Sessions, StreamSamples, Streams, TokenRevocations, WebhookDeliveries, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -56,6 +56,7 @@ enum PurgeTarget {
     MailTokens,
     EmailChanges,
     KnownNetworks,
+    PasskeyChallenges,
     Messages,
     Refusals,
     Connections,
@@ -69,7 +70,7 @@ enum PurgeTarget {
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -81,6 +82,7 @@ impl PurgeTarget {
         Self::MailTokens,
         Self::EmailChanges,
         Self::KnownNetworks,
+        Self::PasskeyChallenges,
         Self::Messages,
         Self::Refusals,
         Self::Connections,
@@ -95,8 +97,8 @@ impl PurgeTarget {
 }
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
-/// audit events, unused e-mail tokens, expired changes of addresses, networks of old sign-ins, unsent messages, refused publishes,
-/// former publish connections, silent nodes, former relay workers, samples of statistics, checks of
+/// audit events, unused e-mail tokens, expired changes of addresses, networks of old sign-ins,
+/// unanswered challenges of passkeys, unsent messages, refused publishes, former publish connections, silent nodes, former relay workers, samples of statistics, checks of
 /// destinations, ended streams, and retired keys. Never
 /// returns.
 pub async fn purge(database: Database, retention: Retention) {
@@ -178,6 +180,7 @@ async fn purge_batch(
         PurgeTarget::MailTokens => MailTokens::new(owned).purge(now, batch).await,
         PurgeTarget::EmailChanges => EmailChanges::new(owned).purge(now, batch).await,
         PurgeTarget::KnownNetworks => KnownNetworks::new(owned).purge(now, batch).await,
+        PurgeTarget::PasskeyChallenges => Passkeys::new(owned).purge_challenges(now, batch).await,
         PurgeTarget::Messages => Outbox::new(owned).purge(before, batch).await,
         PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,
         PurgeTarget::Connections => Publishing::purge_connections(database, before, batch).await,

@@ -21,10 +21,11 @@ mod streams;
 mod webhooks;
 
 pub use accounts::{
-    ApiKeys, ConfirmedEmail, CountedAttempt, EmailChanges, FailedAttempts, Identities, IssuedToken,
-    KnownNetworks, MailTokens, NewOperatorKey, NewSecondFactor, NewSecret, NewUser, Notices,
-    OperatorKeys, RepeatableSecret, RevocationCursor, SecondFactorProof, SecondFactors, Sessions,
-    SignedIn, TokenRevocations, UserAccounts, Users, VerifiedCredential, VerifiedSecondFactor,
+    ApiKeys, BegunRegistration, ConfirmedEmail, CountedAttempt, EmailChanges, FailedAttempts,
+    Identities, IssuedToken, KnownNetworks, MailTokens, NewOperatorKey, NewPasskey,
+    NewSecondFactor, NewSecret, NewUser, Notices, OperatorKeys, Passkeys, RepeatableSecret,
+    RevocationCursor, SecondFactorProof, SecondFactors, Sessions, SignedIn, StoredPasskey,
+    TokenRevocations, UserAccounts, Users, VerifiedCredential, VerifiedSecondFactor,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};

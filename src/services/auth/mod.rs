@@ -6,6 +6,7 @@ mod api_key_rpcs;
 mod email_change_rpcs;
 mod mail_rpcs;
 mod messages;
+mod passkey_rpcs;
 mod refresh_session;
 mod second_factor_rpcs;
 mod second_factors;
