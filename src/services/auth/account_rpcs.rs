@@ -3,10 +3,8 @@ use tonic::{Request, Response};
 
 use super::{
     accounts::AuthenticatedUser,
-    messages::{
-        ChangePassword, FactorResponse, SignIn, SignUp, email_change_message, not_empty,
-        read_optional_factor,
-    },
+    factor_messages::{FactorResponse, read_optional_factor},
+    messages::{ChangePassword, SignIn, SignUp, email_change_message, not_empty},
     service::AuthService,
     sessions::TokenPair,
 };

@@ -4,6 +4,7 @@ mod account_rpcs;
 mod accounts;
 mod api_key_rpcs;
 mod email_change_rpcs;
+mod factor_messages;
 mod mail_rpcs;
 mod messages;
 mod passkey_rpcs;

@@ -1,7 +1,7 @@
 use tonic::{Request, Response};
 
 use super::{
-    messages::{UserProof, read_deletion},
+    factor_messages::{UserProof, read_deletion},
     second_factors::{grouped, hashes},
     service::AuthService,
 };

@@ -1,7 +1,7 @@
 use tonic::{Request, Response};
 
 use super::{
-    messages::{Confirmation, NewAuthenticator, read_deletion, read_factor},
+    factor_messages::{Confirmation, NewAuthenticator, read_deletion, read_factor},
     second_factors::{grouped, hashes},
     service::AuthService,
 };

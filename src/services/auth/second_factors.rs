@@ -1,5 +1,5 @@
 use super::{
-    messages::{FactorResponse, UserProof},
+    factor_messages::{FactorResponse, UserProof},
     service::AuthService,
 };
 use crate::{

@@ -2,7 +2,8 @@ use prost::Message;
 use tonic::{Request, Response};
 
 use super::{
-    messages::{not_empty, read_session_proof, session_message},
+    factor_messages::read_session_proof,
+    messages::{not_empty, session_message},
     service::AuthService,
 };
 use crate::{

@@ -1,4 +1,4 @@
-use super::{messages::FactorResponse, service::AuthService};
+use super::{factor_messages::FactorResponse, service::AuthService};
 use crate::{
     auth::{AccessToken, Caller, RefreshSeed, Subject, account_at_address},
     domain::{AuditContext, RequestOrigin, Scope, Secret, Session, SessionId, Time, User, now},

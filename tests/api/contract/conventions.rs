@@ -10,7 +10,9 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 31] = [
+const IDEMPOTENT: [&str; 37] = [
+    "BeginPasskeyAuthentication",
+    "BeginPasskeyRegistration",
     "BeginPublish",
     "CancelEmailChange",
     "ChangePassword",
@@ -19,9 +21,11 @@ const IDEMPOTENT: [&str; 31] = [
     "ConfirmSecondFactor",
     "CreateSecondFactor",
     "DeleteMe",
+    "DeletePasskey",
     "DeleteSecondFactor",
     "EndPublish",
     "ExchangeApiKey",
+    "FinishPasskeyRegistration",
     "HeartbeatPublish",
     "Reauthenticate",
     // With the same `webhook-id`, by which an endpoint knows it.
@@ -38,10 +42,12 @@ const IDEMPOTENT: [&str; 31] = [
     "RevokeOperatorKey",
     "SignIn",
     "SignInWithIdToken",
+    "SignInWithPasskey",
     "SignOut",
     "SuspendUser",
     "SyncNode",
     "TestWebhook",
+    "UpdatePasskey",
     "VerifyEmail",
 ];
 

@@ -17,7 +17,7 @@ use super::{
     raw_rpc::{ObservableError, bearer, call},
 };
 use crate::{
-    auth::{calls, second_factor_calls},
+    auth::{calls, passkey_calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User, eventually, refused},
     webhooks::fixture::{create_quiet, plant_delivery},
 };
@@ -34,7 +34,7 @@ const ALL_SCOPES: [&str; 6] = [
 /// A user with one resource of each type.
 struct Owner {
     user: User,
-    ids: [(Resource, String); 8],
+    ids: [(Resource, String); 9],
     /// The access token of an API key that is restricted to another project.
     restricted: String,
 }
@@ -57,7 +57,8 @@ impl Owner {
         let delivery = plant_delivery(&server.database, &webhook.id, &project.id, 1, "failed");
         let delivery = delivery.await;
         let restricted = api_key_token(server, &user, vec![other.id]).await;
-        let (authenticator, _) = second_factor_calls::enrol(&user).await;
+        let (authenticator, codes) = second_factor_calls::enrol(&user).await;
+        let passkey = passkey_calls::register_another(&user, &codes[0]).await;
         let ids = [
             (Resource::Project, project.id),
             (Resource::Destination, destination.id),
@@ -65,6 +66,7 @@ impl Owner {
             (Resource::Session, session),
             (Resource::ApiKey, api_key.id),
             (Resource::SecondFactor, authenticator.id),
+            (Resource::Passkey, passkey.id),
             (Resource::Webhook, webhook.id),
             (Resource::WebhookDelivery, delivery),
         ];

@@ -134,6 +134,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "aac38c092d565bc17bec353b6d13c5065aaab77b3b6b1e3b3175d336b040b2f4",
     ),
     (
+        "postgres",
+        "33_add_passkeys.sql",
+        "c07050b58b349e9e19d80b49d4e56e1a3d73efcf40cccec13b3971ab3325c88c",
+    ),
+    (
         "sqlite",
         "1_create_accounts.sql",
         "9287d48596f9b04bbf92dc7ba4de00edea6b0958f200cb5430086a900b2072d1",
@@ -267,6 +272,11 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "30_change_email_addresses.sql",
         "b27f03787b7e37aa7f6f33b63a4f1c97f95007d25a7ada8ac73f92daadfef5dd",
+    ),
+    (
+        "sqlite",
+        "33_add_passkeys.sql",
+        "13d9b46127e4e749459b5a7f883f3b0219488c2be454ba5f0c0392106f4e000d",
     ),
 ];
 

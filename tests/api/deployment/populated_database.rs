@@ -49,6 +49,14 @@ const EXTRA_ROWS: &str = "
     select p.id, p.owner_id, 'Phone', p.stream_key_sealed, 0, p.create_time from projects p limit 1;
     insert into recovery_codes (user_id, code_hash)
     select p.owner_id, p.stream_key_hash from projects p limit 1;
+    insert into passkeys (id, user_id, display_name, credential_id, public_key, user_handle,
+                          transports, sign_count, backup_eligible, backed_up, create_time)
+    select p.id, p.owner_id, 'Laptop', p.stream_key_hash, p.stream_key_hash, p.stream_key_hash,
+           'internal,hybrid', 4294967295, true, false, p.create_time
+    from projects p limit 1;
+    insert into passkey_challenges (challenge_hash, subject_hash, user_id, user_handle, expire_time)
+    select p.stream_key_hash, p.stream_key_hash, p.owner_id, p.stream_key_hash, p.create_time
+    from projects p limit 1;
     insert into email_changes (user_id, new_email, new_email_key, create_time, expire_time,
                                current_confirm_time)
     select id, 'Ada.New@example.com', 'ada.new@example.com', create_time, create_time, create_time
