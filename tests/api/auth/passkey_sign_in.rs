@@ -186,6 +186,7 @@ async fn an_assertion_works_once_over_all_replicas(#[values(Sqlite, Postgres)] e
     }
     end_waits(&server.database).await;
     assert_eq!(fault(sign_in_with(&replica, &shown).await), "CHALLENGE");
+    end_waits(&server.database).await;
     // An authenticator without a counter signs in again and again.
     sign_in(&replica, &mut passkey).await.unwrap();
     sign_in(&server.channel, &mut passkey).await.unwrap();
@@ -252,6 +253,7 @@ async fn an_assertion_for_another_service_or_user_is_refused(
         fault(sign_in(&server.channel, &mut forged).await),
         "SIGNATURE"
     );
+    end_waits(&server.database).await;
     let shown = assertion(&server.channel, &mut passkey).await;
     let later = assertion(&server.channel, &mut passkey).await;
     let (shown, mut mixed): (serde_json::Value, serde_json::Value) = (
@@ -262,6 +264,8 @@ async fn an_assertion_for_another_service_or_user_is_refused(
     let refusal = sign_in_with(&server.channel, &mixed.to_string()).await;
     assert_eq!(fault(refusal), "SIGNATURE");
 
+    end_waits(&server.database).await;
+
     // Of another user, as a second factor, and one that is not registered.
     let shown = assertion(&server.channel, &mut of_ben).await;
     let refusal = sign_in_with_password(&server.channel, &ada, &shown).await;
@@ -269,13 +273,15 @@ async fn an_assertion_for_another_service_or_user_is_refused(
     let refusal = sign_in(&server.channel, &mut SoftPasskey::new()).await;
     assert_eq!(fault(refusal), "UNKNOWN_PASSKEY");
 
+    end_waits(&server.database).await;
+
     // For a challenge of a registration, of nobody, and one that is too old.
     let options = passkey_calls::creation_options_with_code(&ada, &codes[0]).await;
     for options in [&options, r#"{"challenge": "AAAA"}"#] {
         let refusal = sign_in_with(&server.channel, &passkey.assert(options)).await;
         assert_eq!(fault(refusal), "CHALLENGE");
+        end_waits(&server.database).await;
     }
-    end_waits(&server.database).await;
     let shown = assertion(&server.channel, &mut passkey).await;
     backdate(
         &server.database,
@@ -288,6 +294,7 @@ async fn an_assertion_for_another_service_or_user_is_refused(
         fault(sign_in_with(&server.channel, &shown).await),
         "CHALLENGE"
     );
+    end_waits(&server.database).await;
     let shown = assertion(&server.channel, &mut passkey).await;
     backdate(
         &server.database,

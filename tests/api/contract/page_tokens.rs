@@ -71,7 +71,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 13] {
+fn lists() -> [List; 14] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};

@@ -283,6 +283,14 @@ pub const PROMISES: [Promise; 59] = [
         ],
     ),
     (
+        "second factors",
+        &[
+            "auth::second_factors::a_user_has_at_most_five_authenticators",
+            "auth::second_factors::an_enrolment_that_was_replaced_or_is_too_old_cannot_be_confirmed",
+            "auth::totp::tests::a_code_is_accepted_one_step_before_and_after_its_own_and_no_longer",
+        ],
+    ),
+    (
         "passkeys",
         &[
             "auth::passkeys::a_user_has_at_most_ten_passkeys",
@@ -290,14 +298,6 @@ pub const PROMISES: [Promise; 59] = [
             "auth::passkeys::a_credential_that_is_not_made_for_this_registration_is_refused",
             "auth::passkeys::every_invalid_field_of_a_passkey_is_named",
             "auth::webauthn::cose_key::tests::keys_of_accepted_algorithms_are_parsed",
-        ],
-    ),
-    (
-        "second factors",
-        &[
-            "auth::second_factors::a_user_has_at_most_five_authenticators",
-            "auth::second_factors::an_enrolment_that_was_replaced_or_is_too_old_cannot_be_confirmed",
-            "auth::totp::tests::a_code_is_accepted_one_step_before_and_after_its_own_and_no_longer",
         ],
     ),
     (
