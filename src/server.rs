@@ -198,6 +198,7 @@ fn services(
         sealer: keys.sealer.clone(),
         hasher,
         id_tokens: IdTokens::new(config.id_token_providers()),
+        relying_party: config.relying_party(),
         session_timeouts: config.session_timeouts(),
         recent_authentication: config.recent_authentication,
         outbox: components.outbox.clone(),

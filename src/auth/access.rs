@@ -27,7 +27,7 @@ impl RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 99] = {
+pub const METHODS: [(&str, RequiredAccess); 106] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -80,6 +80,13 @@ pub const METHODS: [(&str, RequiredAccess); 99] = {
         ("/sluice.v1.AuthService/ListSecondFactors", Session),
         ("/sluice.v1.AuthService/DeleteSecondFactor", Session),
         ("/sluice.v1.AuthService/RegenerateRecoveryCodes", Session),
+        ("/sluice.v1.AuthService/BeginPasskeyRegistration", Session),
+        ("/sluice.v1.AuthService/FinishPasskeyRegistration", Session),
+        ("/sluice.v1.AuthService/ListPasskeys", Session),
+        ("/sluice.v1.AuthService/UpdatePasskey", Session),
+        ("/sluice.v1.AuthService/DeletePasskey", Session),
+        ("/sluice.v1.AuthService/BeginPasskeyAuthentication", Public),
+        ("/sluice.v1.AuthService/SignInWithPasskey", Public),
         ("/sluice.v1.ProjectService/CreateProject", PROJECTS_WRITE),
         ("/sluice.v1.ProjectService/GetProject", PROJECTS_READ),
         ("/sluice.v1.ProjectService/ListProjects", PROJECTS_READ),

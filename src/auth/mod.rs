@@ -30,6 +30,8 @@ mod signing_keys;
 mod stream_key;
 mod token_cache;
 mod totp;
+mod verifying_key;
+mod webauthn;
 mod webhook_secret;
 
 pub use access::RequiredAccess;
@@ -53,4 +55,9 @@ pub use sealer::Sealer;
 pub use sealing_key::{AssociatedData, SealingKeyId, SealingSecret};
 pub use signing_keys::{PublicKey, SigningKeys};
 pub use totp::{RecoveryCode, TotpSecret};
+pub use webauthn::{
+    AssertionResponse, Challenge, ChallengeHash, NewRegistration, PasskeyOrigin,
+    RegisteredCredential, RegistrationResponse, RelyingParty, RelyingPartyId, StoredCredential,
+    VerifiedAssertion,
+};
 pub use webhook_secret::WebhookSecret;

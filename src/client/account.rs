@@ -88,7 +88,7 @@ pub(super) async fn login(arguments: &Login) -> Result<(), ClientError> {
     let mut request = pb::SignInRequest {
         email: arguments.email.clone(),
         password: password.expose().to_owned(),
-        second_factor_code: String::new(),
+        ..Default::default()
     };
     let answer = match sign_in(&session, &request).await {
         Err(error) if error.has_reason("SECOND_FACTOR_REQUIRED") => {

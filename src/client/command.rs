@@ -14,6 +14,7 @@ use super::{
     options::ClientOptions,
     organizations::{self, OrganizationCommand},
     pages::Limit,
+    passkeys::{self, PasskeyCommand},
     projects::{self, ProjectCommand},
     refusals,
     relays::{self, RelayCommand},
@@ -131,6 +132,13 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
+    /// Passkeys of the signed-in user, which sign in without a password.
+    Passkey {
+        #[command(subcommand)]
+        command: PasskeyCommand,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
     /// The e-mail address of the signed-in user.
     Email {
         #[command(subcommand)]
@@ -202,6 +210,9 @@ pub async fn run(command: ClientCommand) -> Result<(), ClientError> {
         }
         ClientCommand::Factor { command, options } => {
             factors::run(&Session::open(&options)?, command).await
+        }
+        ClientCommand::Passkey { command, options } => {
+            passkeys::run(&Session::open(&options)?, command).await
         }
         ClientCommand::Email { command, options } => email::run(&options, command).await,
         ClientCommand::Usage { usage, options } => {

@@ -171,7 +171,9 @@ fn remedy(reason: &str) -> Option<&'static str> {
         "SESSION_REQUIRED" => Some("run `sluice login` and unset SLUICE_API_KEY (--api-key)"),
         "API_KEY_RESTRICTED" => Some("use an API key for all projects, or run `sluice login`"),
         "REAUTHENTICATION_REQUIRED" => Some("run `sluice login` first, or use a terminal"),
-        "SECOND_FACTOR_LIMIT_REACHED" => Some("delete one with `sluice factor delete`"),
+        "SECOND_FACTOR_LIMIT_REACHED" => {
+            Some("delete one with `sluice factor delete` or `sluice passkey delete`")
+        }
         "EMAIL_TAKEN" => Some("run `sluice login` if it is yours, or use another address"),
         "PROJECT_LIVE" => Some("stop it with `sluice stream stop`, or use --force"),
         "STREAM_NOT_LIVE" => Some("relays run only while a publisher is connected"),

@@ -79,6 +79,14 @@ pub(super) async fn print(session: &Session) -> Result<(), ClientError> {
         second_factors,
         |_row| ()
     );
+    let request = pb::ListPasskeysRequest::default;
+    export_list!(
+        session,
+        "passkey",
+        auth.list_passkeys(request()),
+        passkeys,
+        |_row| ()
+    );
     print_projects(session).await?;
     print_streams(session).await?;
     print_webhooks(session).await?;

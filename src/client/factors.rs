@@ -43,7 +43,7 @@ pub enum FactorCommand {
         #[command(flatten)]
         limit: Limit,
     },
-    /// Delete an authenticator. Without the last one, sign-ins need no code any more.
+    /// Delete an authenticator. Without it and passkeys, sign-ins need no code any more.
     Delete {
         /// The id of the authenticator.
         factor: String,
@@ -66,7 +66,7 @@ pub struct Code {
 }
 
 impl Code {
-    fn read(&self) -> Result<String, ClientError> {
+    pub(super) fn read(&self) -> Result<String, ClientError> {
         let code = second_factor_code(self.code_file.as_deref())?;
         Ok(code.expose().to_owned())
     }
@@ -84,7 +84,7 @@ pub(super) async fn run(session: &Session, command: FactorCommand) -> Result<(),
             let request = pb::CreateSecondFactorRequest {
                 display_name: name,
                 password: password.expose().to_owned(),
-                second_factor_code: String::new(),
+                ..Default::default()
             };
             add(session, request, &code).await
         }
@@ -194,6 +194,7 @@ async fn delete(
     let request = pb::DeleteSecondFactorRequest {
         second_factor_id,
         second_factor_code,
+        ..Default::default()
     };
     let answer = session.call_once(request, async |mut api, request| {
         api.auth.delete_second_factor(request).await
@@ -202,7 +203,10 @@ async fn delete(
 }
 
 async fn recovery_codes(session: &Session, second_factor_code: String) -> Result<(), ClientError> {
-    let request = pb::RegenerateRecoveryCodesRequest { second_factor_code };
+    let request = pb::RegenerateRecoveryCodesRequest {
+        second_factor_code,
+        ..Default::default()
+    };
     let answer = session.call_once(request, async |mut api, request| {
         api.auth.regenerate_recovery_codes(request).await
     });

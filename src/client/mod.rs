@@ -17,6 +17,7 @@ mod options;
 mod organizations;
 mod output;
 mod pages;
+mod passkeys;
 mod profile;
 mod projects;
 mod refusals;

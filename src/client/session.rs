@@ -234,17 +234,13 @@ impl Session {
         let Credentials::Profile(file) = &self.credentials else {
             return Ok(());
         };
-        let factors = pb::ListSecondFactorsRequest::default();
-        let factors = self.call_authorized(file, factors, async |mut api, request| {
-            api.auth.list_second_factors(request).await
-        });
         let mut proof = pb::ReauthenticateRequest::default();
-        match factors.await?.second_factors.is_empty() {
-            true => {
+        match self.has_second_factor(file).await? {
+            false => {
                 let password = prompt("Password, to confirm that it is you", "`sluice login`")?;
                 proof.password = password.expose().to_owned();
             }
-            false => {
+            true => {
                 let code = prompt("Code, to confirm that it is you", "`sluice login`")?;
                 proof.second_factor_code = code.expose().to_owned();
             }
@@ -262,6 +258,22 @@ impl Session {
             ..profile
         };
         file.write(&profile, &lock)
+    }
+
+    /// Whether the user of the profile has an authenticator or a passkey.
+    async fn has_second_factor(&self, file: &ProfileFile) -> Result<bool, ClientError> {
+        let request = pb::ListSecondFactorsRequest::default();
+        let factors = self.call_authorized(file, request, async |mut api, request| {
+            api.auth.list_second_factors(request).await
+        });
+        if !factors.await?.second_factors.is_empty() {
+            return Ok(true);
+        }
+        let request = pb::ListPasskeysRequest::default();
+        let passkeys = self.call_authorized(file, request, async |mut api, request| {
+            api.auth.list_passkeys(request).await
+        });
+        Ok(!passkeys.await?.passkeys.is_empty())
     }
 
     /// Calls an RPC once with the token of the profile.

@@ -76,8 +76,8 @@ pub(super) enum Admin {
         #[command(flatten)]
         settings: Settings<Config, DataSettings>,
     },
-    /// Remove the second factors of a user who has lost all authenticators and recovery codes, and
-    /// print their number. Make sure that it is the owner of the account who asks.
+    /// Remove the second factors of a user who has lost all authenticators, passkeys and recovery
+    /// codes, and print their number. Make sure that it is the owner of the account who asks.
     RemoveSecondFactors {
         /// The e-mail address of the user's account, case-insensitive.
         #[arg(long)]

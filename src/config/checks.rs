@@ -97,6 +97,23 @@ impl Config {
         if names.len() < self.oidc_providers.len() {
             errors.push("SLUICE_OIDC_PROVIDERS must not use a name twice");
         }
+        match &self.webauthn_rp_id {
+            Some(_) if self.webauthn_origins.is_empty() => {
+                errors
+                    .push("SLUICE_WEBAUTHN_RP_ID must not be set without SLUICE_WEBAUTHN_ORIGINS");
+            }
+            None if !self.webauthn_origins.is_empty() => {
+                errors
+                    .push("SLUICE_WEBAUTHN_ORIGINS must not be set without SLUICE_WEBAUTHN_RP_ID");
+            }
+            Some(id) if !self.webauthn_origins.iter().all(|one| id.includes(one)) => {
+                errors.push(
+                    "SLUICE_WEBAUTHN_ORIGINS must have the domain of SLUICE_WEBAUTHN_RP_ID, or \
+                     domains below it",
+                );
+            }
+            _ => {}
+        }
         let (hosts, ports) = (self.db_host.len(), self.db_port.len());
         if hosts > 0 && ports > 1 && ports != hosts {
             errors.push("DB_PORT must have one port, or one for each host of DB_HOST");

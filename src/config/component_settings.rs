@@ -6,7 +6,9 @@ use sqlx_postgres::{PgConnectOptions, PgSslMode};
 
 use super::settings::{Config, Environment};
 use crate::{
-    auth::{IdTokenProvider, KeySettings, MissingKeys, Rate, RateLimits, TokenSettings},
+    auth::{
+        IdTokenProvider, KeySettings, MissingKeys, Rate, RateLimits, RelyingParty, TokenSettings,
+    },
     database::{DatabaseOptions, PostgresServers, SettingNames, Target, TargetSession},
     domain::{RelayTimeouts, SessionTimeouts, StreamTimeouts, UrlPolicy},
     jobs::Retention,
@@ -178,6 +180,12 @@ impl Config {
             providers.insert(0, google);
         }
         providers
+    }
+
+    /// This service as passkeys know it, if passkeys are on.
+    pub fn relying_party(&self) -> Option<RelyingParty> {
+        let id = self.webauthn_rp_id.clone()?;
+        Some(RelyingParty::new(id, self.webauthn_origins.clone()))
     }
 
     /// How long records are kept.

@@ -16,7 +16,7 @@ use super::{
     webhooks::WebhookSettings,
 };
 use crate::{
-    auth::IdTokenProvider,
+    auth::{IdTokenProvider, PasskeyOrigin, RelyingPartyId},
     database::{Pooler, Target},
     domain::Secret,
     mail::MailTransport,
@@ -207,6 +207,19 @@ pub struct Config {
     /// authoritative, so that its id tokens open the accounts with these addresses.
     #[arg(long, env = "SLUICE_OIDC_PROVIDERS", value_delimiter = ';', value_parser = parsed::<IdTokenProvider>)]
     pub oidc_providers: Vec<IdTokenProvider>,
+
+    /// Enables passkeys (WebAuthn): the domain to which they are bound, such as `example.com`. It is
+    /// the domain of the pages that use them, or one above. Passkeys of another domain stop working
+    /// when it changes.
+    #[arg(long, env = "SLUICE_WEBAUTHN_RP_ID", value_parser = parsed::<RelyingPartyId>)]
+    pub webauthn_rp_id: Option<RelyingPartyId>,
+
+    /// The origins of the pages that use passkeys, comma-separated, such as
+    /// `https://app.example.com`: within `SLUICE_WEBAUTHN_RP_ID`, with TLS unless the host is
+    /// localhost. An Android app is `android:apk-key-hash:` and the SHA-256 of its certificate in
+    /// base64url.
+    #[arg(long, env = "SLUICE_WEBAUTHN_ORIGINS", value_delimiter = ',', value_parser = parsed::<PasskeyOrigin>)]
+    pub webauthn_origins: Vec<PasskeyOrigin>,
 
     /// Mail transport: `smtp://user:password@host:port` (with STARTTLS, unless the host is this
     /// machine or `?tls=none` is appended), `smtps://…`, `folder:PATH` or `off`. `?ca=FILE` adds

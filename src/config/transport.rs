@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::parse::{duration, parsed, within};
 use crate::{
-    layers::WebOrigin,
+    domain::WebOrigin,
     transport::{
         ConnectionLimits, ConnectionPace, ConnectionTimeouts, ListenerSettings, TlsFiles,
         TrustedProxy,

@@ -72,8 +72,8 @@ pub struct EmailMessage {
     pub create_time: Time,
     /// The number of attempts, including a running one.
     pub attempts: i64,
-    /// What a notice says beside its kind: the network of a sign-in, or the id of a webhook. Empty for
-    /// other messages.
+    /// What a notice says beside its kind: the network of a sign-in, the id of a webhook, or
+    /// `passkey` for a second factor that is one. Empty for other messages.
     pub detail: String,
 }
 

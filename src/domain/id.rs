@@ -28,6 +28,7 @@ mod kind {
     pub enum Stream {}
     pub enum Refusal {}
     pub enum SecondFactor {}
+    pub enum Passkey {}
     pub enum Webhook {}
     pub enum WebhookDelivery {}
     pub enum UsageRecord {}
@@ -55,6 +56,8 @@ pub type StreamId = Id<kind::Stream>;
 pub type RefusalId = Id<kind::Refusal>;
 /// Identifies a second factor.
 pub type SecondFactorId = Id<kind::SecondFactor>;
+/// Identifies a passkey.
+pub type PasskeyId = Id<kind::Passkey>;
 /// Identifies a webhook.
 pub type WebhookId = Id<kind::Webhook>;
 /// Identifies an event that was sent to a webhook.

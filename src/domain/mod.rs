@@ -29,6 +29,7 @@ mod node;
 mod node_reconciliation;
 mod operator;
 mod organization;
+mod passkey;
 mod password;
 mod peer_address;
 mod platform;
@@ -54,6 +55,7 @@ mod stream_sample;
 mod tenant;
 mod usage;
 mod user;
+mod web_origin;
 mod webhook;
 mod webhook_url;
 
@@ -72,9 +74,9 @@ pub use email_message::{EmailKind, EmailMessage, EmailMessageId};
 pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
-    ApiKeyId, AuditEventId, DestinationId, Id, InvitationId, OrganizationId, Page, ProjectId,
-    RefusalId, SecondFactorId, SessionId, StreamId, UsageRecordId, UserId, WebhookDeliveryId,
-    WebhookId,
+    ApiKeyId, AuditEventId, DestinationId, Id, InvitationId, OrganizationId, Page, PasskeyId,
+    ProjectId, RefusalId, SecondFactorId, SessionId, StreamId, UsageRecordId, UserId,
+    WebhookDeliveryId, WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -89,6 +91,7 @@ pub use operator::{
     UserAccount, UserFilter, UserState,
 };
 pub use organization::{Invitation, Member, NewInvitation, Organization};
+pub use passkey::Passkey;
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
 pub use platform::Platform;
@@ -118,6 +121,7 @@ pub use usage::{
     UsageRecord,
 };
 pub use user::{EmailChange, Identity, Profile, Session, SessionTimeouts, User};
+pub use web_origin::WebOrigin;
 pub use webhook::{
     EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,
     WebhookDeliveryRecord, WebhookDeliveryState, WebhookDisableReason, WebhookEventType,

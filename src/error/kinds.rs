@@ -27,8 +27,11 @@ pub enum Error {
     /// The e-mail address or the password is wrong.
     #[error("e-mail or password is wrong")]
     CredentialsInvalid,
-    /// The account has a second factor, and the call no code of it.
-    #[error("the account has a second factor: repeat the call with `second_factor_code`")]
+    /// The account has a second factor, and the call neither a code nor an assertion of it.
+    #[error(
+        "the account has a second factor: repeat the call with `second_factor_code` or \
+         `passkey_assertion`"
+    )]
     SecondFactorRequired,
     /// The code of the second factor is wrong, too old, or used.
     #[error("the code of the second factor is wrong, too old, or was used before")]
@@ -36,6 +39,12 @@ pub enum Error {
     /// The account has the maximum number of second factors.
     #[error("the account has the maximum number of second factors: delete one first")]
     SecondFactorLimit,
+    /// The response of a passkey is not accepted.
+    #[error("the passkey is not accepted: {0}")]
+    PasskeyInvalid(PasskeyFault),
+    /// Passkeys are off.
+    #[error("passkeys are not configured")]
+    PasskeysDisabled,
     /// The user proved who they are too long ago for this call.
     #[error(
         "the authentication of the session is too old: prove again who you are (Reauthenticate)"
@@ -268,6 +277,64 @@ impl std::fmt::Display for FoundInstead {
             }
             Self::NoJwt => "the bearer token is not an access token: it has not the form of a JWT",
             Self::SeveralHeaders => "there are several authorization headers: send one",
+        })
+    }
+}
+
+/// Why the response of a passkey is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasskeyFault {
+    /// The challenge is unknown, used or expired.
+    Challenge,
+    /// The page has another origin.
+    Origin,
+    /// The passkey is for another relying party.
+    RelyingParty,
+    /// The authenticator has not verified the user.
+    UserVerification,
+    /// The passkey is not registered, or not for this account.
+    UnknownPasskey,
+    /// The signature is wrong.
+    Signature,
+    /// The signature counter has not grown.
+    Counter,
+    /// The passkey is registered already.
+    AlreadyRegistered,
+    /// The form of the data or the algorithm of the key is not supported.
+    Unsupported,
+}
+
+impl PasskeyFault {
+    /// The name in the metadata of the error.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Challenge => "CHALLENGE",
+            Self::Origin => "ORIGIN",
+            Self::RelyingParty => "RELYING_PARTY",
+            Self::UserVerification => "USER_VERIFICATION",
+            Self::UnknownPasskey => "UNKNOWN_PASSKEY",
+            Self::Signature => "SIGNATURE",
+            Self::Counter => "COUNTER",
+            Self::AlreadyRegistered => "ALREADY_REGISTERED",
+            Self::Unsupported => "UNSUPPORTED",
+        }
+    }
+}
+
+impl std::fmt::Display for PasskeyFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Challenge => "its challenge is unknown, used, or older than 5 minutes",
+            Self::Origin => "its page is none of the origins of this service",
+            Self::RelyingParty => "it is for another relying party",
+            Self::UserVerification => "the authenticator has not verified the user",
+            Self::UnknownPasskey => "it is not registered here, or not for this account",
+            Self::Signature => "its signature is wrong",
+            Self::Counter => "its signature counter has not grown, so it may have been copied",
+            Self::AlreadyRegistered => "it is registered already",
+            Self::Unsupported => {
+                "the form of its data or the algorithm of its key is not supported"
+            }
         })
     }
 }

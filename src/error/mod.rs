@@ -9,5 +9,5 @@ mod kinds;
 mod status;
 
 pub use causes::with_causes;
-pub use kinds::{Error, FoundInstead, Result};
+pub use kinds::{Error, FoundInstead, PasskeyFault, Result};
 pub use status::{DOMAIN, add_details, show_causes};

@@ -41,6 +41,8 @@ impl Error {
             }
             Self::SecondFactorInvalid => (Code::Unauthenticated, Reason::SecondFactorInvalid),
             Self::SecondFactorLimit => (Code::FailedPrecondition, Reason::SecondFactorLimitReached),
+            Self::PasskeyInvalid(_) => (Code::Unauthenticated, Reason::PasskeyInvalid),
+            Self::PasskeysDisabled => (Code::FailedPrecondition, Reason::PasskeysDisabled),
             Self::RefreshTokenInvalid => (Code::Unauthenticated, Reason::RefreshTokenInvalid),
             Self::RefreshTokenReused => (Code::Unauthenticated, Reason::RefreshTokenReused),
             Self::ApiKeyInvalid => (Code::Unauthenticated, Reason::ApiKeyInvalid),
@@ -168,7 +170,9 @@ impl Error {
             Self::NodeSuperseded | Self::PublishRefused(RefusalCause::ConnectionEnded) => {
                 details.set_precondition_failure(vec![failed("publisher")])
             }
-            Self::MailDisabled => details.set_precondition_failure(vec![failed("server")]),
+            Self::MailDisabled | Self::PasskeysDisabled => {
+                details.set_precondition_failure(vec![failed("server")])
+            }
             Self::PasswordQueueFull(wait)
             | Self::TooManyAttempts(wait)
             | Self::RateLimited(wait)
@@ -189,6 +193,7 @@ impl Error {
             | Self::AccessTokenMalformed(_)
             | Self::CredentialsInvalid
             | Self::SecondFactorInvalid
+            | Self::PasskeyInvalid(_)
             | Self::RefreshTokenInvalid
             | Self::RefreshTokenReused
             | Self::ApiKeyInvalid
@@ -258,6 +263,7 @@ impl Error {
                 ("limit".to_owned(), excess.limit.to_string()),
             ]
             .into(),
+            Self::PasskeyInvalid(fault) => [("fault".to_owned(), fault.name().to_owned())].into(),
             Self::NodeMismatch(node_id) => [("node_id".to_owned(), node_id.to_string())].into(),
             Self::RequestTooLarge(max_bytes) => {
                 [("max_bytes".to_owned(), max_bytes.to_string())].into()

@@ -10,9 +10,9 @@ use crate::{
     error::Result,
     repositories::{
         AuditLog, DestinationChecks, EmailChanges, Events, FailedAttempts, IdempotencyKey,
-        KeyRecords, KnownNetworks, MailTokens, Nodes, Organizations, Outbox, Publishing, Refusals,
-        Sessions, StreamSamples, Streams, TokenRevocations, UsageRecords, WebhookDeliveries,
-        Workers,
+        KeyRecords, KnownNetworks, MailTokens, Nodes, Organizations, Outbox, Passkeys, Publishing,
+        Refusals, Sessions, StreamSamples, Streams, TokenRevocations, UsageRecords,
+        WebhookDeliveries, Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -60,6 +60,7 @@ enum PurgeTarget {
     EmailChanges,
     Invitations,
     KnownNetworks,
+    PasskeyChallenges,
     Messages,
     Refusals,
     Connections,
@@ -74,7 +75,7 @@ enum PurgeTarget {
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -87,6 +88,7 @@ impl PurgeTarget {
         Self::EmailChanges,
         Self::Invitations,
         Self::KnownNetworks,
+        Self::PasskeyChallenges,
         Self::Messages,
         Self::Refusals,
         Self::Connections,
@@ -103,8 +105,8 @@ impl PurgeTarget {
 
 /// Deletes old records: ended sessions, request ids, revocations, failed sign-in attempts,
 /// audit events, unused e-mail tokens, expired changes of addresses, expired invitations, networks of
-/// old sign-ins, unsent messages, refused publishes,
-/// former publish connections, silent nodes, former relay workers, samples of statistics, checks of
+/// old sign-ins, unanswered challenges of passkeys, unsent messages, refused publishes, former
+/// publish connections, silent nodes, former relay workers, samples of statistics, checks of
 /// destinations, ended streams, usage, and retired keys. Never
 /// returns.
 pub async fn purge(database: Database, retention: Retention) {
@@ -194,6 +196,7 @@ async fn purge_batch(
         PurgeTarget::EmailChanges => EmailChanges::new(owned).purge(now, batch).await,
         PurgeTarget::Invitations => Organizations::purge_invitations(database, now, batch).await,
         PurgeTarget::KnownNetworks => KnownNetworks::new(owned).purge(now, batch).await,
+        PurgeTarget::PasskeyChallenges => Passkeys::new(owned).purge_challenges(now, batch).await,
         PurgeTarget::Messages => Outbox::new(owned).purge(before, batch).await,
         PurgeTarget::Refusals => Refusals::new(owned).purge(before, batch).await,
         PurgeTarget::Connections => Publishing::purge_connections(database, before, batch).await,

@@ -12,4 +12,3 @@ mod web;
 pub use admission::{BudgetLimits, Budgets};
 pub use future_wrapper::{FutureWrapper, Unwrapped, WrapCalls};
 pub use stack::{CallBody, LayerSettings, stack};
-pub use web::WebOrigin;

@@ -12,9 +12,10 @@ use super::{
     call_log::CallLog,
     deadline::Deadline,
     peer_address::ResolvePeerAddress,
-    web::{TranslatedBody, Web, WebOrigin},
+    web::{TranslatedBody, Web},
 };
 use crate::{
+    domain::WebOrigin,
     error::Error,
     transport::{HttpService, TrustedProxy},
 };

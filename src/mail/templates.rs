@@ -137,6 +137,10 @@ impl MailTemplates {
 /// A notice of a change of an account. It has no token and no link, which somebody could imitate.
 fn notice(message: &EmailMessage) -> (&'static str, String) {
     let network = &message.detail;
+    let factor = match message.detail.as_str() {
+        "" => "a second factor",
+        _ => "a passkey",
+    };
     let (subject, event) = match message.kind {
         EmailKind::NewNetwork => (
             "New sign-in to your account",
@@ -148,11 +152,11 @@ fn notice(message: &EmailMessage) -> (&'static str, String) {
         ),
         EmailKind::NewSecondFactor => (
             "New second factor of your account",
-            "a second factor was added to your account".to_owned(),
+            format!("{factor} was added to your account"),
         ),
         EmailKind::RemovedSecondFactor => (
             "Second factor of your account removed",
-            "a second factor of your account was removed".to_owned(),
+            format!("{factor} of your account was removed"),
         ),
         EmailKind::ChangedPassword
         | EmailKind::EmailVerification

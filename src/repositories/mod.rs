@@ -24,11 +24,11 @@ mod usage;
 mod webhooks;
 
 pub use accounts::{
-    ApiKeys, ConfirmedEmail, CountedAttempt, EmailChanges, FailedAttempts, Identities, IssuedToken,
-    KnownNetworks, MailTokens, NewOperatorKey, NewSecondFactor, NewSecret, NewUser, Notices,
-    OperatorKeys, Recipient, RepeatableSecret, RevocationCursor, SecondFactorProof, SecondFactors,
-    Sessions, SignedIn, TokenRevocations, UserAccounts, Users, VerifiedCredential,
-    VerifiedSecondFactor,
+    ApiKeys, BegunRegistration, ConfirmedEmail, CountedAttempt, EmailChanges, FailedAttempts,
+    Identities, IssuedToken, KnownNetworks, MailTokens, NewOperatorKey, NewPasskey,
+    NewSecondFactor, NewSecret, NewUser, Notices, OperatorKeys, Passkeys, Recipient,
+    RepeatableSecret, RevocationCursor, SecondFactorProof, SecondFactors, Sessions, SignedIn,
+    StoredPasskey, TokenRevocations, UserAccounts, Users, VerifiedCredential, VerifiedSecondFactor,
 };
 pub use audit_log::AuditLog;
 pub use deletions::{DeletedKind, DeletionStep, Deletions};

@@ -156,13 +156,16 @@ pub(crate) fn from_json<T: DeserializeOwned + Default>(json: Option<String>) -> 
 }
 
 /// A statement that locks the rows that it reads until the transaction ends. On SQLite
-/// nothing else writes meanwhile.
+/// nothing else writes meanwhile. It is one literal, or a list of parts in brackets.
 macro_rules! for_share {
-    ($tx:expr, $sql:literal) => {
+    ($tx:expr, [$($part:tt)+]) => {
         match $tx {
-            $crate::database::Transaction::Postgres(_) => concat!($sql, " for share"),
-            $crate::database::Transaction::Sqlite(_) => $sql,
+            $crate::database::Transaction::Postgres(_) => concat!($($part)+, " for share"),
+            $crate::database::Transaction::Sqlite(_) => concat!($($part)+),
         }
+    };
+    ($tx:expr, $sql:literal) => {
+        $crate::repositories::sql::for_share!($tx, [$sql])
     };
 }
 

@@ -2,8 +2,9 @@
 //
 // Usage: web_page.mjs NODE_MODULES FOLDER
 //
-// Serves the folder and prints its origin. Then it reads a line of JSON with `server` and
-// `operatorKey`, fills in the form, and prints a line for each step. It fails if the page does.
+// Serves the folder and prints its origin. Then it reads a line of JSON with the texts and choices
+// of the form, fills them in, and prints a line for each step. It fails if the page does. Passkeys
+// are those of a virtual authenticator, which has verified its user.
 
 import { createReadStream, existsSync } from "node:fs";
 import { createServer } from "node:http";
@@ -27,8 +28,8 @@ const server = createServer((request, response) => {
   response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "text/plain" });
   createReadStream(file).pipe(response);
 });
-await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-const origin = `http://127.0.0.1:${server.address().port}`;
+await new Promise((resolve) => server.listen(0, "localhost", resolve));
+const origin = `http://localhost:${server.address().port}`;
 console.log(origin);
 
 const { value: line } = await createInterface(process.stdin)[Symbol.asyncIterator]().next();
@@ -51,9 +52,22 @@ try {
   page.setDefaultTimeout(TIMEOUT_MS);
   page.on("console", (message) => console.error(message.text()));
   page.on("pageerror", (error) => console.error(error));
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("WebAuthn.enable");
+  await devtools.send("WebAuthn.addVirtualAuthenticator", {
+    options: {
+      protocol: "ctap2",
+      transport: "internal",
+      hasResidentKey: true,
+      hasUserVerification: true,
+      isUserVerified: true,
+      automaticPresenceSimulation: true,
+    },
+  });
   await page.goto(origin);
   for (const [name, value] of Object.entries(fields)) {
-    await page.locator(`[name=${name}]`).fill(value);
+    const field = page.locator(`[name=${name}]`);
+    await (value === true ? field.check() : field.fill(value));
   }
   await page.getByRole("button").click();
   const deadline = Date.now() + TIMEOUT_MS;

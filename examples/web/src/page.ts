@@ -1,6 +1,6 @@
 // From sign-up to an ended stream, in a web page. See README.md.
 
-import { Code, createClient } from "@connectrpc/connect";
+import { Code, createClient, type Client } from "@connectrpc/connect";
 
 import { AuthService } from "../gen/sluice/v1/auth_pb";
 import { Platform, ProjectService } from "../gen/sluice/v1/project_pb";
@@ -12,6 +12,9 @@ import {
   type WatchProjectResponse,
 } from "../gen/sluice/v1/stream_pb";
 import { ApiKey, Session, errorDetails, openTransport, watchProject } from "./client";
+import { passkeyAssertion, registerPasskey } from "./passkeys";
+
+const PASSWORD = "correct horse battery";
 
 // Shows a step on the page.
 function say(text: string) {
@@ -39,11 +42,36 @@ async function failure(call: Promise<unknown>) {
   return errorDetails(error);
 }
 
-async function story(server: string, operatorKey: string) {
+// A user with a passkey signs in without an address. The server must know the origin of this page.
+async function passkeys(server: string, auth: Client<typeof AuthService>, email: string) {
+  const anonymous = createClient(AuthService, openTransport(server));
+  const registered = await registerPasskey(auth, "This browser", { password: PASSWORD });
+  say(`registered a passkey, with ${registered.recoveryCodes.length} recovery codes`);
+
+  const assertion = await passkeyAssertion(anonymous);
+  const signedIn = await anonymous.signInWithPasskey({ passkeyAssertion: assertion });
+  say(`signed in with the passkey as ${signedIn.user!.email}`);
+  const again = await failure(anonymous.signInWithPasskey({ passkeyAssertion: assertion }));
+  say(`the same assertion again: ${again.reason}`);
+
+  // From now on, the password alone is not enough.
+  const credentials = { email, password: PASSWORD };
+  const refused = await failure(anonymous.signIn(credentials));
+  say(`the password alone: ${refused.reason}`);
+  await anonymous.signIn({ ...credentials, passkeyAssertion: await passkeyAssertion(anonymous) });
+  say("signed in with the password and the passkey");
+
+  const passkeyId = registered.passkey!.id;
+  await auth.deletePasskey({ passkeyId, passkeyAssertion: await passkeyAssertion(anonymous) });
+  const { passkeys } = await auth.listPasskeys({});
+  say(`deleted the passkey, ${passkeys.length} are left`);
+}
+
+async function story(server: string, operatorKey: string, withPasskey: boolean) {
   // 1. Sign up. The request id makes a repeated call return the same account.
   const signedUp = await createClient(AuthService, openTransport(server)).signUp({
     email: `ada-${crypto.randomUUID()}@example.com`,
-    password: "correct horse battery",
+    password: PASSWORD,
     displayName: "Ada",
     requestId: crypto.randomUUID(),
   });
@@ -147,7 +175,10 @@ async function story(server: string, operatorKey: string) {
     }
   }
 
-  // 11. Sign out: the session's tokens stop working.
+  // 11. Sign in with a passkey, if the user wants one.
+  if (withPasskey) await passkeys(server, auth, signedUp.user!.email);
+
+  // 12. Sign out: the session's tokens stop working.
   await auth.signOut({});
   const { code } = await failure(auth.getMe({}));
   say(`signed out: ${Code[code].toUpperCase()}`);
@@ -158,7 +189,7 @@ document.querySelector<HTMLFormElement>("#form")!.addEventListener("submit", (ev
   const form = new FormData(event.target as HTMLFormElement);
   document.querySelector("button")!.disabled = true;
   const [server, operatorKey] = ["server", "operatorKey"].map((name) => `${form.get(name)}`);
-  story(server, operatorKey).catch((error: unknown) => {
+  story(server, operatorKey, form.has("passkey")).catch((error: unknown) => {
     const { code, reason, message } = errorDetails(error);
     document.querySelector("#failure")!.textContent = `${Code[code]} ${reason}: ${message}`;
   });

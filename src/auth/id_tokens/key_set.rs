@@ -1,16 +1,10 @@
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
-    UnparsedPublicKey,
-};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::jws::{Algorithm, Jws, RejectReason};
-
-/// The accepted lengths of RSA keys, in bits.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+use crate::auth::verifying_key::{EcdsaEncoding, VerifyingKey};
 
 /// The usable keys of an issuer.
 #[derive(Debug)]
@@ -20,15 +14,6 @@ pub(super) struct KeySet(Vec<IssuerKey>);
 struct IssuerKey {
     id: Option<String>,
     public: VerifyingKey,
-}
-
-/// A public key; its type determines its algorithm.
-#[derive(Debug)]
-enum VerifyingKey {
-    Rsa(RsaPublicKeyComponents<Vec<u8>>),
-    /// An uncompressed point.
-    P256(Vec<u8>),
-    Ed25519(Vec<u8>),
 }
 
 /// A published key (RFC 7517, RFC 7518 section 6, RFC 8037).
@@ -73,7 +58,7 @@ impl KeySet {
     /// Verifies the signature of a token.
     pub fn verify(&self, jws: &Jws<'_>) -> Result<(), RejectReason> {
         let has_id = |key: &&IssuerKey| jws.kid.is_none() || key.id == jws.kid;
-        let has_algorithm = |key: &&IssuerKey| key.public.algorithm() == jws.algorithm;
+        let has_algorithm = |key: &&IssuerKey| key.algorithm() == jws.algorithm;
         let mut keys = self.0.iter().filter(has_id).filter(has_algorithm);
         let key = keys.next().ok_or("no key with this key id and algorithm")?;
         // OpenID Connect Core section 10.1: with several keys, `kid` is required.
@@ -81,7 +66,13 @@ impl KeySet {
             return Err("several possible keys, but no kid");
         }
 
-        match key.public.has_signed(jws) {
+        let Jws {
+            message, signature, ..
+        } = jws;
+        match key
+            .public
+            .has_signed(message, signature, EcdsaEncoding::Fixed)
+        {
             true => Ok(()),
             false => Err("wrong signature"),
         }
@@ -90,57 +81,34 @@ impl KeySet {
 
 impl IssuerKey {
     fn of(jwk: Jwk) -> Option<Self> {
-        let public = VerifyingKey::of(&jwk)?;
-        let signs = jwk.usage.is_none_or(|usage| usage == "sig");
-        let of_algorithm = jwk.alg.is_none_or(|alg| {
-            Algorithm::deserialize(&alg).is_ok_and(|alg| alg == public.algorithm())
-        });
-        (signs && of_algorithm).then_some(Self {
+        let key = Self {
+            public: public_key(&jwk)?,
             id: jwk.kid,
-            public,
-        })
-    }
-}
-
-impl VerifyingKey {
-    fn of(jwk: &Jwk) -> Option<Self> {
-        let bytes = |member: &Option<String>| URL_SAFE_NO_PAD.decode(member.as_ref()?).ok();
-        let coordinate = |member| bytes(member).filter(|bytes| bytes.len() == 32);
-        match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("RSA", _) => {
-                let (n, e) = (bytes(&jwk.n)?, bytes(&jwk.e)?);
-                let unused = usize::try_from(n.first()?.leading_zeros()).ok()?;
-                let is_minimal = unused < 8;
-                (is_minimal && RSA_BITS.contains(&(8 * n.len() - unused)))
-                    .then_some(Self::Rsa(RsaPublicKeyComponents { n, e }))
-            }
-            ("EC", Some("P-256")) => {
-                let (x, y) = (coordinate(&jwk.x)?, coordinate(&jwk.y)?);
-                Some(Self::P256([vec![4], x, y].concat()))
-            }
-            ("OKP", Some("Ed25519")) => Some(Self::Ed25519(coordinate(&jwk.x)?)),
-            _ => None,
-        }
+        };
+        let signs = jwk.usage.is_none_or(|usage| usage == "sig");
+        let of_algorithm = jwk
+            .alg
+            .is_none_or(|alg| Algorithm::deserialize(&alg).is_ok_and(|alg| alg == key.algorithm()));
+        (signs && of_algorithm).then_some(key)
     }
 
     fn algorithm(&self) -> Algorithm {
-        match self {
-            Self::Rsa(_) => Algorithm::RS256,
-            Self::P256(_) => Algorithm::ES256,
-            Self::Ed25519(_) => Algorithm::EdDSA,
+        match self.public {
+            VerifyingKey::Rsa(_) => Algorithm::RS256,
+            VerifyingKey::P256(_) => Algorithm::ES256,
+            VerifyingKey::Ed25519(_) => Algorithm::EdDSA,
         }
     }
+}
 
-    fn has_signed(&self, jws: &Jws<'_>) -> bool {
-        let (message, signature) = (jws.message, &jws.signature);
-        match self {
-            Self::Rsa(key) => key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature),
-            Self::P256(key) => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).verify(message, signature)
-            }
-            Self::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
-        }
-        .is_ok()
+/// The public key, if its type and length are accepted.
+fn public_key(jwk: &Jwk) -> Option<VerifyingKey> {
+    let bytes = |member: &Option<String>| URL_SAFE_NO_PAD.decode(member.as_ref()?).ok();
+    match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => VerifyingKey::rsa(bytes(&jwk.n)?, bytes(&jwk.e)?),
+        ("EC", Some("P-256")) => VerifyingKey::p256(bytes(&jwk.x)?, bytes(&jwk.y)?),
+        ("OKP", Some("Ed25519")) => VerifyingKey::ed25519(bytes(&jwk.x)?),
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use super::{api_keys, email_change_rows, second_factors};
+use super::{api_keys, email_change_rows, factor_rows};
 use crate::{
     database::{Database, Transaction, on_unique_violation},
     domain::{AuditContext, Identity, Profile, RequestOrigin, Time, User, UserId},
@@ -177,7 +177,7 @@ async fn take_over(tx: &mut Transaction, id: UserId, now: Time) -> Result<TakenO
     if let Some(user) = proved {
         let ended = api_keys::end_access(tx, id, now).await?;
         execute!(tx, "delete from identities where user_id = $1", [id])?;
-        second_factors::delete_all(tx, id).await?;
+        factor_rows::delete_all(tx, id).await?;
         email_change_rows::withdraw(tx, id, now).await?;
         let signed_in = SignedIn {
             ended,

@@ -3,10 +3,10 @@
 use uuid::Uuid;
 
 use super::{
-    api_keys, email_change_rows, failed_attempts,
+    api_keys, email_change_rows, factor_rows, failed_attempts,
     mail_recipients::{IssuedToken, Recipient, delay, recipient},
     notices::Notices,
-    second_factors, session_rows,
+    session_rows,
 };
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
@@ -179,7 +179,7 @@ impl MailTokens {
                 let (mut ended, mut projects) = (Vec::new(), Vec::new());
                 if is_unverified(&mut tx, user_id).await? {
                     execute!(tx, "delete from identities where user_id = $1", [user_id])?;
-                    second_factors::delete_all(&mut tx, user_id).await?;
+                    factor_rows::delete_all(&mut tx, user_id).await?;
                     ended = api_keys::delete_all(&mut tx, user_id, now).await?;
                     projects = take_over_projects(&mut tx, user_id, new_stream_key, now).await?;
                 }

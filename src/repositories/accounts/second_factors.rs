@@ -1,11 +1,13 @@
-//! Second factors: authenticators and recovery codes.
-//!
-//! Each code works once, on all replicas together: the statement that accepts it changes the row
-//! that decides, in the transaction of what it permits.
-
 use chrono::TimeDelta;
 
-use super::{failed_attempts, notices::Notices, session_rows::require_active};
+use super::{
+    factor_rows::{
+        VerifiedSecondFactor, delete_all, delete_unneeded_codes, exist, finish, has_second_factor,
+        lock_user, replace_codes, use_up,
+    },
+    failed_attempts,
+    notices::Notices,
+};
 use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EmailKind, Name, Page, SecondFactor, SecondFactorId, Time, UserId},
@@ -13,8 +15,8 @@ use crate::{
     repositories::{CountedAttempt, audit_log},
 };
 
-/// The most second factors of a user.
-const MAX_FACTORS: i64 = 5;
+/// The most authenticators of a user.
+const MAX_AUTHENTICATORS: i64 = 5;
 
 /// The time within which an authenticator has to be confirmed.
 const ENROLMENT_TIMEOUT: TimeDelta = TimeDelta::minutes(30);
@@ -26,7 +28,7 @@ macro_rules! factor_columns {
     };
 }
 
-/// Second factors of users.
+/// Authenticators and recovery codes of users.
 #[derive(Debug, Clone)]
 pub struct SecondFactors {
     database: Database,
@@ -44,32 +46,6 @@ pub struct NewSecondFactor {
     pub display_name: Name,
     /// The sealed secret.
     pub secret_sealed: Vec<u8>,
-}
-
-/// The row that a code was verified against. The code is used up with that row.
-#[derive(Debug)]
-pub enum SecondFactorProof {
-    /// A code of an authenticator.
-    Totp {
-        /// The authenticator.
-        id: SecondFactorId,
-        /// The time step of the code.
-        step: i64,
-    },
-    /// A recovery code, which may not exist.
-    RecoveryCode {
-        /// Its hash.
-        hash: Vec<u8>,
-    },
-}
-
-/// A verified code, with its counted attempt.
-#[derive(Debug)]
-pub struct VerifiedSecondFactor {
-    /// What the code proves.
-    pub proof: SecondFactorProof,
-    /// The attempt, which counts as a failure until the code is used.
-    pub attempt: CountedAttempt,
 }
 
 impl SecondFactors {
@@ -99,10 +75,11 @@ impl SecondFactors {
         self.database
             .transaction(|mut tx| async move {
                 lock_user(&mut tx, new.user_id, now).await?;
-                match count(&mut tx, new.user_id).await? {
-                    0 => {}
-                    MAX_FACTORS.. => return Err(Error::SecondFactorLimit),
-                    _ => use_up(&mut tx, new.user_id, verified, now).await?,
+                if count(&mut tx, new.user_id).await? >= MAX_AUTHENTICATORS {
+                    return Err(Error::SecondFactorLimit);
+                }
+                if exist(&mut tx, new.user_id).await? {
+                    use_up(&mut tx, new.user_id, verified, now).await?;
                 }
                 execute!(
                     tx,
@@ -132,8 +109,8 @@ impl SecondFactors {
         found.ok_or_else(|| not_found(id))
     }
 
-    /// Confirms an authenticator with a code of a time step. The first one of a user brings
-    /// recovery codes with these hashes; returns whether it is the first.
+    /// Confirms an authenticator with a code of a time step. The first second factor of a user
+    /// brings recovery codes with these hashes; returns whether it is the first.
     pub async fn confirm(
         &self,
         user_id: UserId,
@@ -146,7 +123,7 @@ impl SecondFactors {
         self.database
             .transaction(|mut tx| async move {
                 lock_user(&mut tx, user_id, now).await?;
-                let is_first = count(&mut tx, user_id).await? == 0;
+                let is_first = !exist(&mut tx, user_id).await?;
                 let confirmed: Option<SecondFactor> = fetch_optional!(
                     tx,
                     concat!(
@@ -181,14 +158,11 @@ impl SecondFactors {
         )
     }
 
-    /// Whether a user has a confirmed authenticator.
+    /// Whether a user has a second factor: a confirmed authenticator or a passkey.
     pub async fn exist(&self, user_id: UserId) -> Result<bool> {
-        exists!(
+        fetch_scalar!(
             self.database.reader(),
-            "select id
-             from second_factors
-             where user_id = $1 and confirm_time is not null
-             limit 1",
+            concat!("select ", has_second_factor!("$1")),
             [user_id]
         )
     }
@@ -230,7 +204,7 @@ impl SecondFactors {
         )
     }
 
-    /// Deletes an authenticator; with the last one, the recovery codes too.
+    /// Deletes an authenticator; with the last second factor, the recovery codes too.
     pub async fn delete(
         &self,
         user_id: UserId,
@@ -252,9 +226,7 @@ impl SecondFactors {
                 if deleted == 0 {
                     return Err(not_found(id));
                 }
-                if count(&mut tx, user_id).await? == 0 {
-                    replace_codes(&mut tx, user_id, &[]).await?;
-                }
+                delete_unneeded_codes(&mut tx, user_id).await?;
                 let (notices, kind) = (self.notices, EmailKind::RemovedSecondFactor);
                 notices.queue(&mut tx, user_id, kind, "", now).await?;
                 finish(tx, audit, now, ()).await
@@ -262,7 +234,8 @@ impl SecondFactors {
             .await
     }
 
-    /// Removes all second factors of a user; returns their number.
+    /// Removes all authenticators, passkeys and recovery codes of a user; returns the number of
+    /// authenticators and passkeys.
     pub async fn remove_all(
         &self,
         user_id: UserId,
@@ -272,7 +245,12 @@ impl SecondFactors {
         self.database
             .transaction(|mut tx| async move {
                 lock_user(&mut tx, user_id, now).await?;
-                let removed = count(&mut tx, user_id).await?;
+                let passkeys: i64 = fetch_scalar!(
+                    tx,
+                    "select count(*) from passkeys where user_id = $1",
+                    [user_id]
+                )?;
+                let removed = passkeys + count(&mut tx, user_id).await?;
                 delete_all(&mut tx, user_id).await?;
                 audit_log::record(&mut tx, audit, now).await?;
                 tx.commit(removed).await
@@ -297,58 +275,6 @@ impl SecondFactors {
                 finish(tx, audit, now, ()).await
             })
             .await
-    }
-}
-
-/// Uses up a verified code. `SecondFactorRequired` without one, `SecondFactorInvalid` if it was
-/// used before.
-pub(super) async fn use_up(
-    tx: &mut Transaction,
-    user_id: UserId,
-    verified: Option<&VerifiedSecondFactor>,
-    now: Time,
-) -> Result<()> {
-    let VerifiedSecondFactor { proof, attempt } = verified.ok_or(Error::SecondFactorRequired)?;
-    let used = match proof {
-        SecondFactorProof::Totp { id, step } => rows_affected!(
-            tx,
-            "update second_factors
-             set last_step = $3, last_used_time = $4
-             where user_id = $1 and id = $2 and confirm_time is not null and last_step < $3",
-            [user_id, *id, *step, now]
-        )?,
-        SecondFactorProof::RecoveryCode { hash } => rows_affected!(
-            tx,
-            "delete from recovery_codes where user_id = $1 and code_hash = $2",
-            [user_id, hash]
-        )?,
-    };
-    match used {
-        0 => Err(Error::SecondFactorInvalid),
-        _ => failed_attempts::clear(tx, attempt).await,
-    }
-}
-
-/// Deletes the second factors of a user, because somebody else may have made them.
-pub(super) async fn delete_all(tx: &mut Transaction, user_id: UserId) -> Result<()> {
-    execute!(
-        tx,
-        "delete from second_factors where user_id = $1",
-        [user_id]
-    )?;
-    replace_codes(tx, user_id, &[]).await
-}
-
-/// Serialises the changes of one user, and those with sign-ins.
-async fn lock_user(tx: &mut Transaction, id: UserId, now: Time) -> Result<()> {
-    let locked = rows_affected!(
-        tx,
-        "update users set update_time = $2 where id = $1 and delete_time is null",
-        [id, now]
-    )?;
-    match locked {
-        0 => Err(Error::not_found("user", id)),
-        _ => Ok(()),
     }
 }
 
@@ -379,29 +305,6 @@ async fn insert(tx: &mut Transaction, new: &NewSecondFactor, now: Time) -> Resul
             now
         ]
     )
-}
-
-async fn replace_codes(tx: &mut Transaction, user_id: UserId, hashes: &[Vec<u8>]) -> Result<()> {
-    execute!(
-        tx,
-        "delete from recovery_codes where user_id = $1",
-        [user_id]
-    )?;
-    for hash in hashes {
-        execute!(
-            tx,
-            "insert into recovery_codes (user_id, code_hash) values ($1, $2)",
-            [user_id, hash]
-        )?;
-    }
-    Ok(())
-}
-
-/// Ends a change of a session that is still active.
-async fn finish<T>(mut tx: Transaction, audit: &AuditContext, now: Time, result: T) -> Result<T> {
-    require_active(&mut tx, audit).await?;
-    audit_log::record(&mut tx, audit, now).await?;
-    tx.commit(result).await
 }
 
 fn not_found(id: SecondFactorId) -> Error {

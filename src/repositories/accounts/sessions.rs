@@ -1,8 +1,8 @@
 use super::{
+    factor_rows::{self, VerifiedSecondFactor, has_second_factor},
     failed_attempts, known_networks,
     notices::Notices,
     revocations,
-    second_factors::{self, VerifiedSecondFactor},
     session_rows::{self, session_columns},
 };
 use crate::{
@@ -33,6 +33,8 @@ pub enum VerifiedCredential<'a> {
     },
     /// An identity at another issuer.
     Identity(&'a Identity),
+    /// An assertion of a passkey, which is used up. It needs no second factor.
+    Passkey(&'a VerifiedSecondFactor),
 }
 
 impl Sessions {
@@ -53,8 +55,8 @@ impl Sessions {
     /// Creates a session if the credential is still valid. Otherwise `ConcurrentChange`,
     /// because the change of the credential did not end this session. `AccountSuspended` if an
     /// operator has suspended the account. `SecondFactorRequired` if the account has a second
-    /// factor and `second_factor` is `None`; `SecondFactorInvalid` if its code was used before.
-    /// The address becomes familiar, and the failed attempts are cleared.
+    /// factor and `second_factor` is `None`; `SecondFactorInvalid` or `PasskeyInvalid` if it was
+    /// used before. The address becomes familiar, and the failed attempts are cleared.
     pub async fn create(
         &self,
         session: &Session,
@@ -66,12 +68,11 @@ impl Sessions {
         self.database
             .transaction(|mut tx| async move {
                 let (user, now) = (session.user_id, session.create_time);
-                if credential
-                    .require_valid(&mut tx, user)
-                    .await?
-                    .has_second_factor
-                {
-                    second_factors::use_up(&mut tx, user, second_factor, now).await?;
+                let owner = credential.require_valid(&mut tx, user).await?;
+                if let VerifiedCredential::Passkey(verified) = credential {
+                    factor_rows::use_up(&mut tx, user, Some(verified), now).await?;
+                } else if owner.has_second_factor {
+                    factor_rows::use_up(&mut tx, user, second_factor, now).await?;
                 }
                 session_rows::insert(&mut tx, session).await?;
                 if let VerifiedCredential::Password {
@@ -89,8 +90,8 @@ impl Sessions {
             .await
     }
 
-    /// Records that the user of a session has proved again who they are: with a code, which is used
-    /// up, or with the password. `AccessTokenInvalid` if the session has ended.
+    /// Records that the user of a session has proved again who they are: with a second factor, which
+    /// is used up, or with the password. `AccessTokenInvalid` if the session has ended.
     pub async fn reauthenticate(
         &self,
         user_id: UserId,
@@ -102,7 +103,7 @@ impl Sessions {
         self.database
             .transaction(|mut tx| async move {
                 if second_factor.is_some() {
-                    second_factors::use_up(&mut tx, user_id, second_factor, now).await?;
+                    factor_rows::use_up(&mut tx, user_id, second_factor, now).await?;
                 }
                 let session: Option<Session> = fetch_optional!(
                     tx,
@@ -329,27 +330,36 @@ impl VerifiedCredential<'_> {
             Self::Password { hash, .. } => {
                 let sql = for_share!(
                     tx,
-                    "select suspend_time is not null,
-                            exists (select 1
-                                    from second_factors f
-                                    where f.user_id = users.id and f.confirm_time is not null)
-                     from users
-                     where id = $1 and password_hash = $2"
+                    [
+                        "select suspend_time is not null, ",
+                        has_second_factor!("users.id"),
+                        " from users
+                         where id = $1 and password_hash = $2"
+                    ]
                 );
                 fetch_optional!(tx, sql, [user_id, *hash])?
             }
             Self::Identity(identity) => {
                 let sql = for_share!(
                     tx,
-                    "select u.suspend_time is not null,
-                            exists (select 1
-                                    from second_factors f
-                                    where f.user_id = u.id and f.confirm_time is not null)
-                     from identities i
-                     join users u on u.id = i.user_id
-                     where i.user_id = $1 and i.issuer = $2 and i.subject = $3"
+                    [
+                        "select u.suspend_time is not null, ",
+                        has_second_factor!("u.id"),
+                        " from identities i
+                         join users u on u.id = i.user_id
+                         where i.user_id = $1 and i.issuer = $2 and i.subject = $3"
+                    ]
                 );
                 fetch_optional!(tx, sql, [user_id, &identity.issuer, &identity.subject])?
+            }
+            Self::Passkey(_) => {
+                let sql = for_share!(
+                    tx,
+                    "select suspend_time is not null, true
+                     from users
+                     where id = $1 and delete_time is null"
+                );
+                fetch_optional!(tx, sql, [user_id])?
             }
         };
         match found {

@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use sqlx_postgres::Postgres;
 use uuid::Uuid;
 
-use super::{api_keys, mail_tokens, notices::Notices, second_factors, session_rows};
+use super::{api_keys, factor_rows, mail_tokens, notices::Notices, session_rows};
 use crate::{
     database::{Autocommit, Batcher, Database, Pool, Pools, Transaction, on_unique_violation},
     domain::{
@@ -296,7 +296,7 @@ impl Users {
                 ] {
                     execute!(tx, sql, [id])?;
                 }
-                second_factors::delete_all(&mut tx, id).await?;
+                factor_rows::delete_all(&mut tx, id).await?;
                 organizations::rows::leave_all(&mut tx, id, now).await?;
                 for project_id in live {
                     deletion::delete_of_owner(&mut tx, *project_id, now).await?;

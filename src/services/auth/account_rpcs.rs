@@ -3,15 +3,14 @@ use tonic::{Request, Response};
 
 use super::{
     accounts::AuthenticatedUser,
-    messages::{
-        ChangePassword, SignIn, SignUp, email_change_message, not_empty, read_optional_code,
-    },
+    factor_messages::{FactorResponse, read_optional_factor},
+    messages::{ChangePassword, SignIn, SignUp, email_change_message, not_empty},
     service::AuthService,
     sessions::TokenPair,
 };
 use crate::{
     auth::{Caller, IdTokenVerifier, IdTokens},
-    domain::{Invalid, Name, Password, RequestOrigin, SecondFactorCode, Secret, now},
+    domain::{Invalid, Name, Password, RequestOrigin, Secret, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{SignedIn, VerifiedCredential},
@@ -53,18 +52,18 @@ impl AuthService {
         let SignIn {
             email,
             password,
-            code,
+            factor,
         } = SignIn::read(request.into_inner())?;
 
         let mut authenticated = self.authenticate(&email, password, &origin).await?;
         let mut tokens = self
-            .begin_password_session(&authenticated, code.as_ref(), origin.clone())
+            .begin_password_session(&authenticated, factor.as_ref(), origin.clone())
             .await;
         if matches!(tokens, Err(Error::ConcurrentChange)) {
             // The hash was replaced in the meantime, perhaps by another of the same password.
             authenticated = self.authenticate_again(authenticated, &origin).await?;
             tokens = self
-                .begin_password_session(&authenticated, code.as_ref(), origin)
+                .begin_password_session(&authenticated, factor.as_ref(), origin)
                 .await;
         }
 
@@ -81,7 +80,7 @@ impl AuthService {
             verifier,
             id_token,
             nonce,
-            code,
+            factor,
         } = SignInWithIdToken::read(request.into_inner(), &self.id_tokens)?;
 
         let identity = verifier.verify(&id_token, &nonce, now()).await?;
@@ -100,7 +99,7 @@ impl AuthService {
                 "SignInWithIdToken",
                 &user,
                 credential,
-                code.as_ref(),
+                factor.as_ref(),
                 origin,
             )
             .await?;
@@ -222,7 +221,7 @@ impl AuthService {
     async fn begin_password_session(
         &self,
         authenticated: &AuthenticatedUser,
-        code: Option<&SecondFactorCode>,
+        factor: Option<&FactorResponse>,
         origin: RequestOrigin,
     ) -> Result<TokenPair> {
         let AuthenticatedUser {
@@ -232,7 +231,7 @@ impl AuthService {
         } = authenticated;
         let attempt = attempt.as_ref().map(|attempt| &attempt.counted);
         let credential = VerifiedCredential::Password { hash, attempt };
-        self.begin_session("SignIn", user, credential, code, origin)
+        self.begin_session("SignIn", user, credential, factor, origin)
             .await
     }
 }
@@ -241,7 +240,7 @@ struct SignInWithIdToken {
     verifier: IdTokenVerifier,
     id_token: Secret,
     nonce: Secret,
-    code: Option<SecondFactorCode>,
+    factor: Option<FactorResponse>,
 }
 
 impl SignInWithIdToken {
@@ -251,17 +250,18 @@ impl SignInWithIdToken {
             id_token,
             nonce,
             second_factor_code: code,
+            passkey_assertion: assertion,
         } = message;
         let (id_token, nonce) = (Secret::new(id_token), Secret::new(nonce));
         Fields::read_all(|fields| {
             let verifier = fields.read("provider", id_tokens.verifier(&provider));
-            let code = read_optional_code(fields, &code);
+            let factor = read_optional_factor(fields, &code, &assertion);
             fields.read("id_token", check_length(&id_token))?;
             Some(Self {
                 verifier: verifier?,
                 id_token,
                 nonce,
-                code: code?,
+                factor: factor?,
             })
         })
     }

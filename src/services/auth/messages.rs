@@ -3,13 +3,15 @@
 use prost::Message;
 use uuid::Uuid;
 
-use super::sessions::TokenPair;
+use super::{
+    factor_messages::{FactorResponse, read_optional_factor},
+    sessions::TokenPair,
+};
 use crate::{
     auth::{AccessToken, PublicKey, Sealer},
     domain::{
         ApiKey, AuditEvent, Email, EmailChange, Invalid, Name, NewApiKey, Password, ProjectId,
-        Scope, Scopes, SecondFactor, SecondFactorCode, SecondFactorId, Session, SessionId,
-        SessionTimeouts, Time, User, UserId,
+        Scope, Scopes, Session, SessionId, SessionTimeouts, Time, User, UserId,
     },
     error::Error,
     proto::v1 as pb,
@@ -75,7 +77,7 @@ impl SignUp {
 pub(super) struct SignIn {
     pub email: Email,
     pub password: Password,
-    pub code: Option<SecondFactorCode>,
+    pub factor: Option<FactorResponse>,
 }
 
 impl SignIn {
@@ -84,104 +86,16 @@ impl SignIn {
             email,
             password,
             second_factor_code: code,
+            passkey_assertion: assertion,
         } = message;
         Fields::read_all(|fields| {
             let email = fields.read("email", Email::parse(&email));
             let password = fields.read("password", Password::parse(&password));
-            let code = read_optional_code(fields, &code);
+            let factor = read_optional_factor(fields, &code, &assertion);
             Some(Self {
                 email: email?,
                 password: password?,
-                code: code?,
-            })
-        })
-    }
-}
-
-/// Reads the field `second_factor_code`, which may be empty.
-pub(super) fn read_optional_code(
-    fields: &mut Fields,
-    code: &str,
-) -> Option<Option<SecondFactorCode>> {
-    let code = (!code.is_empty()).then(|| SecondFactorCode::parse(code));
-    fields.read_optional("second_factor_code", code)
-}
-
-/// An authenticator to create.
-#[derive(Debug)]
-pub(super) struct NewAuthenticator {
-    pub display_name: Name,
-    pub password: Option<Password>,
-    pub code: Option<SecondFactorCode>,
-}
-
-impl NewAuthenticator {
-    pub fn read(message: pb::CreateSecondFactorRequest) -> Result<Self, Error> {
-        let pb::CreateSecondFactorRequest {
-            display_name,
-            password,
-            second_factor_code: code,
-        } = message;
-        let password = (!password.is_empty()).then(|| Password::parse(&password));
-        Fields::read_all(|fields| {
-            let display_name = fields.read("display_name", Name::parse(&display_name));
-            let password = fields.read_optional("password", password);
-            let code = read_optional_code(fields, &code);
-            Some(Self {
-                display_name: display_name?,
-                password: password?,
-                code: code?,
-            })
-        })
-    }
-}
-
-/// A second factor that a code confirms or deletes.
-#[derive(Debug)]
-pub(super) struct SecondFactorChange {
-    pub id: SecondFactorId,
-    pub code: SecondFactorCode,
-}
-
-impl SecondFactorChange {
-    pub fn read(id: &str, code: &str) -> Result<Self, Error> {
-        Fields::read_all(|fields| {
-            let id = fields.read("second_factor_id", SecondFactorId::parse(id));
-            let code = fields.read("second_factor_code", SecondFactorCode::parse(code));
-            Some(Self {
-                id: id?,
-                code: code?,
-            })
-        })
-    }
-}
-
-/// What proves again who the user of a session is.
-#[derive(Debug)]
-pub(super) struct SessionProof {
-    pub password: Option<Password>,
-    pub code: Option<SecondFactorCode>,
-}
-
-impl SessionProof {
-    pub fn read(message: pb::ReauthenticateRequest) -> Result<Self, Error> {
-        let pb::ReauthenticateRequest {
-            password,
-            second_factor_code: code,
-        } = message;
-        if password.is_empty() && code.is_empty() {
-            return Err(Error::invalid(
-                "password",
-                "must not be empty, unless `second_factor_code` is set",
-            ));
-        }
-        let password = (!password.is_empty()).then(|| Password::parse(&password));
-        Fields::read_all(|fields| {
-            let password = fields.read_optional("password", password);
-            let code = read_optional_code(fields, &code);
-            Some(Self {
-                password: password?,
-                code: code?,
+                factor: factor?,
             })
         })
     }
@@ -193,23 +107,6 @@ impl From<AccessToken> for pb::ReauthenticateResponse {
             access_token: token.token.expose().to_owned(),
             access_token_expire_time: Some(timestamp(token.expire_time)),
             token_type: TOKEN_TYPE.to_owned(),
-        }
-    }
-}
-
-impl From<SecondFactor> for pb::SecondFactor {
-    fn from(factor: SecondFactor) -> Self {
-        let SecondFactor {
-            id,
-            display_name,
-            create_time,
-            last_used_time,
-        } = factor;
-        Self {
-            id: id.to_string(),
-            display_name,
-            create_time: Some(timestamp(create_time)),
-            last_used_time: last_used_time.map(timestamp),
         }
     }
 }

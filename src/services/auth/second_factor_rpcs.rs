@@ -1,18 +1,17 @@
 use tonic::{Request, Response};
 
 use super::{
-    messages::{NewAuthenticator, SecondFactorChange},
+    factor_messages::{Confirmation, NewAuthenticator, read_deletion, read_factor},
+    second_factors::{grouped, hashes},
     service::AuthService,
 };
 use crate::{
     auth::{Caller, RecoveryCode, TotpSecret},
-    domain::{
-        AuditContext, SecondFactor, SecondFactorCode, SecondFactorId, SessionId, User, UserId, now,
-    },
+    domain::{AuditContext, SecondFactor, SecondFactorId, SessionId, User, UserId, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{NewSecondFactor, VerifiedSecondFactor},
-    services::{fields::read_field, rpc::request_origin},
+    repositories::NewSecondFactor,
+    services::{fields::Fields, rpc::request_origin},
 };
 
 /// The RPCs for second factors.
@@ -47,15 +46,11 @@ impl AuthService {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
         let audit = caller.audit_context("ConfirmSecondFactor", request_origin(&request));
-        let pb::ConfirmSecondFactorRequest {
-            second_factor_id: id,
-            second_factor_code: code,
-        } = request.into_inner();
-        let change = SecondFactorChange::read(&id, &code)?;
-        let audit = audit.with_resource(change.id);
+        let confirmation = Confirmation::read(request.into_inner())?;
+        let audit = audit.with_resource(confirmation.id);
 
         let codes = RecoveryCode::generate_all();
-        let confirmed = self.confirm_authenticator(user, change, &codes, &audit);
+        let confirmed = self.confirm_authenticator(user, confirmation, &codes, &audit);
         let confirmed = confirmed.await;
         let (second_factor, is_first) = self.record_code(confirmed, &audit).await?;
 
@@ -103,13 +98,14 @@ impl AuthService {
         let pb::DeleteSecondFactorRequest {
             second_factor_id: id,
             second_factor_code: code,
+            passkey_assertion: assertion,
         } = request.into_inner();
-        let SecondFactorChange { id, code } = SecondFactorChange::read(&id, &code)?;
+        let (id, factor) = read_deletion("second_factor_id", &id, &code, &assertion)?;
         let audit = audit.with_resource(id);
         self.second_factors.require(user, id).await?;
 
         let deleted = async {
-            let verified = self.require_code(user, &code, &audit).await?;
+            let verified = self.require_factor(user, &factor, &audit).await?;
             self.second_factors
                 .delete(user, id, &verified, &audit, now())
                 .await
@@ -126,12 +122,15 @@ impl AuthService {
         let caller = Caller::of(&request)?;
         let (user, _) = caller.session()?;
         let audit = caller.audit_context("RegenerateRecoveryCodes", request_origin(&request));
-        let code = &request.get_ref().second_factor_code;
-        let code = read_field("second_factor_code", SecondFactorCode::parse(code))?;
+        let pb::RegenerateRecoveryCodesRequest {
+            second_factor_code: code,
+            passkey_assertion: assertion,
+        } = request.into_inner();
+        let factor = Fields::read_all(|fields| read_factor(fields, &code, &assertion))?;
 
         let codes = RecoveryCode::generate_all();
         let replaced = async {
-            let verified = self.require_code(user, &code, &audit).await?;
+            let verified = self.require_factor(user, &factor, &audit).await?;
             self.second_factors
                 .replace_recovery_codes(user, &verified, &hashes(&codes), &audit, now())
                 .await
@@ -154,12 +153,8 @@ impl AuthService {
         secret: &TotpSecret,
         audit: &AuditContext,
     ) -> Result<SecondFactor> {
-        self.verify_password_if_any((user.id, session), new.password, audit)
-            .await?;
-        let verified = match &new.code {
-            Some(code) => self.verify_second_factor(user, code, &audit.origin).await?,
-            None => None,
-        };
+        let verified = self.verify_enrolment((user, session), new.proof, audit);
+        let verified = verified.await?;
         let id = SecondFactorId::generate();
         let new = NewSecondFactor {
             id,
@@ -173,15 +168,15 @@ impl AuthService {
             .await
     }
 
-    /// Confirms an authenticator; returns whether it is the user's first.
+    /// Confirms an authenticator; returns whether it is the user's first second factor.
     async fn confirm_authenticator(
         &self,
         user: UserId,
-        change: SecondFactorChange,
+        confirmation: Confirmation,
         codes: &[RecoveryCode],
         audit: &AuditContext,
     ) -> Result<(SecondFactor, bool)> {
-        let SecondFactorChange { id, code } = change;
+        let Confirmation { id, code } = confirmation;
         let sealed = self.second_factors.unconfirmed_secret(user, id, now());
         let sealed = sealed.await?;
         let owner = self.users.get(user).await?;
@@ -193,26 +188,4 @@ impl AuthService {
             .confirm(user, (id, step), &attempt, &hashes(codes), audit, now())
             .await
     }
-
-    /// Verifies a code of a user, who must have a second factor.
-    async fn require_code(
-        &self,
-        user: UserId,
-        code: &SecondFactorCode,
-        audit: &AuditContext,
-    ) -> Result<VerifiedSecondFactor> {
-        let user = self.users.get(user).await?;
-        let verified = self
-            .verify_second_factor(&user, code, &audit.origin)
-            .await?;
-        verified.ok_or(Error::SecondFactorInvalid)
-    }
-}
-
-fn hashes(codes: &[RecoveryCode]) -> Vec<Vec<u8>> {
-    codes.iter().map(RecoveryCode::hash).collect()
-}
-
-fn grouped(codes: &[RecoveryCode]) -> Vec<String> {
-    codes.iter().map(RecoveryCode::grouped).collect()
 }

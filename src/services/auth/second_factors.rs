@@ -1,30 +1,64 @@
-use super::{messages::SessionProof, service::AuthService};
+use super::{
+    factor_messages::{FactorResponse, UserProof},
+    service::AuthService,
+};
 use crate::{
-    auth::{AttemptSubject, Caller, RecoveryCode, TotpSecret},
+    auth::{AssertionResponse, AttemptSubject, Caller, RecoveryCode, RelyingParty, TotpSecret},
     domain::{
         AuditContext, RequestOrigin, SecondFactorCode, SecondFactorId, SessionId, Time, User,
         UserId, now,
     },
-    error::{Error, Result},
-    repositories::{CountedAttempt, SecondFactorProof, VerifiedSecondFactor},
+    error::{Error, PasskeyFault, Result},
+    repositories::{CountedAttempt, SecondFactorProof, StoredPasskey, VerifiedSecondFactor},
 };
 
-/// Verifies codes of second factors.
+/// Verifies codes of second factors, and assertions of passkeys.
 impl AuthService {
-    /// Verifies a code of a user. The code is not used up yet. `None` if the user has no second
-    /// factor.
+    /// Verifies what a user shows as a second factor. It is not used up yet. `None` if the user has
+    /// no second factor.
     ///
-    /// The attempt is counted before the code is verified, as with passwords.
+    /// The attempt is counted before it is verified, as with passwords.
     pub(super) async fn verify_second_factor(
+        &self,
+        user: &User,
+        factor: &FactorResponse,
+        origin: &RequestOrigin,
+    ) -> Result<Option<VerifiedSecondFactor>> {
+        if !self.second_factors.exist(user.id).await? {
+            return Ok(None);
+        }
+        let verified = match factor {
+            FactorResponse::Code(code) => self.verify_code(user, code, origin).await?,
+            FactorResponse::Passkey(assertion) => {
+                let passkey = self.passkeys.find(&assertion.credential_id).await?;
+                self.verify_passkey(user, passkey, assertion, origin)
+                    .await?
+            }
+        };
+        Ok(Some(verified))
+    }
+
+    /// The same for a user who must have a second factor.
+    pub(super) async fn require_factor(
+        &self,
+        user: UserId,
+        factor: &FactorResponse,
+        audit: &AuditContext,
+    ) -> Result<VerifiedSecondFactor> {
+        let user = self.users.get(user).await?;
+        let verified = self
+            .verify_second_factor(&user, factor, &audit.origin)
+            .await?;
+        verified.ok_or(Error::SecondFactorInvalid)
+    }
+
+    async fn verify_code(
         &self,
         user: &User,
         code: &SecondFactorCode,
         origin: &RequestOrigin,
-    ) -> Result<Option<VerifiedSecondFactor>> {
+    ) -> Result<VerifiedSecondFactor> {
         let secrets = self.second_factors.secrets(user.id).await?;
-        if secrets.is_empty() {
-            return Ok(None);
-        }
         let attempt = self.count_code(user, origin).await?;
         let proof = match code {
             SecondFactorCode::Recovery(code) => {
@@ -41,21 +75,48 @@ impl AuthService {
             }
         };
         let proof = proof.ok_or(Error::SecondFactorInvalid)?;
-        Ok(Some(VerifiedSecondFactor { proof, attempt }))
+        Ok(VerifiedSecondFactor { proof, attempt })
     }
 
-    /// Verifies what proves again who the user of a session is: a code if they have a second factor,
+    /// Verifies an assertion of a passkey, which must be one of the user's.
+    pub(super) async fn verify_passkey(
+        &self,
+        user: &User,
+        passkey: Option<StoredPasskey>,
+        assertion: &AssertionResponse,
+        origin: &RequestOrigin,
+    ) -> Result<VerifiedSecondFactor> {
+        let relying_party = self.relying_party()?;
+        let attempt = self.count_code(user, origin).await?;
+        let passkey = passkey.filter(|passkey| passkey.user_id == user.id);
+        let passkey = passkey.ok_or(Error::PasskeyInvalid(PasskeyFault::UnknownPasskey))?;
+        let assertion = relying_party
+            .verify_assertion(assertion, &passkey.credential)
+            .map_err(Error::PasskeyInvalid)?;
+        let id = passkey.id;
+        let proof = SecondFactorProof::Passkey { id, assertion };
+        Ok(VerifiedSecondFactor { proof, attempt })
+    }
+
+    /// This service as passkeys know it.
+    pub(super) fn relying_party(&self) -> Result<&RelyingParty> {
+        self.relying_party.as_ref().ok_or(Error::PasskeysDisabled)
+    }
+
+    /// Verifies what proves again who the user of a session is: a second factor if they have one,
     /// otherwise the password.
     pub(super) async fn verify_again(
         &self,
         (user, session): (UserId, SessionId),
-        proof: SessionProof,
+        proof: UserProof,
         audit: &AuditContext,
     ) -> Result<Option<VerifiedSecondFactor>> {
         if self.second_factors.exist(user).await? {
             let user = self.users.get(user).await?;
-            let code = proof.code.ok_or(Error::SecondFactorRequired)?;
-            return self.verify_second_factor(&user, &code, &audit.origin).await;
+            let factor = proof.factor.ok_or(Error::SecondFactorRequired)?;
+            return self
+                .verify_second_factor(&user, &factor, &audit.origin)
+                .await;
         }
         let password = proof.password;
         let password = password.ok_or_else(|| Error::invalid("password", "must not be empty"))?;
@@ -64,6 +125,26 @@ impl AuthService {
         self.reauthenticate_password(owner, password, &slot, audit)
             .await?;
         Ok(None)
+    }
+
+    /// Verifies what proves who the user of a session is before a second factor is added: the
+    /// password if they have one, and a second factor if there is one to verify.
+    pub(super) async fn verify_enrolment(
+        &self,
+        (user, session): (&User, SessionId),
+        proof: UserProof,
+        audit: &AuditContext,
+    ) -> Result<Option<VerifiedSecondFactor>> {
+        let UserProof { password, factor } = proof;
+        self.verify_password_if_any((user.id, session), password, audit)
+            .await?;
+        match factor {
+            Some(factor) => {
+                self.verify_second_factor(user, &factor, &audit.origin)
+                    .await
+            }
+            None => Ok(None),
+        }
     }
 
     /// `ReauthenticationRequired` if the user of a session has a second factor and has proved it too
@@ -76,7 +157,7 @@ impl AuthService {
         }
     }
 
-    /// Counts an attempt with a code as failed.
+    /// Counts an attempt with a code or an assertion as failed.
     pub(super) async fn count_code(
         &self,
         user: &User,
@@ -102,16 +183,26 @@ impl AuthService {
         Ok(secret.accepted_step(code, now))
     }
 
-    /// Records a refused code in the audit log. Returns the result.
+    /// Records a refused code or assertion in the audit log. Returns the result.
     pub(super) async fn record_code<T>(
         &self,
         result: Result<T>,
         audit: &AuditContext,
     ) -> Result<T> {
-        if let Err(error @ Error::SecondFactorInvalid) = &result {
+        if let Err(error @ (Error::SecondFactorInvalid | Error::PasskeyInvalid(_))) = &result {
             let reason = error.reason();
             self.audit_log.record_refusal(audit, reason, now()).await?;
         }
         result
     }
+}
+
+/// The hashes of recovery codes.
+pub(super) fn hashes(codes: &[RecoveryCode]) -> Vec<Vec<u8>> {
+    codes.iter().map(RecoveryCode::hash).collect()
+}
+
+/// Recovery codes for the response that shows them.
+pub(super) fn grouped(codes: &[RecoveryCode]) -> Vec<String> {
+    codes.iter().map(RecoveryCode::grouped).collect()
 }

@@ -8,14 +8,17 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    auth::{AccessTokens, IdTokens, PasswordHasher, Revocations, Sealer, account_at_address},
+    auth::{
+        AccessTokens, IdTokens, PasswordHasher, RelyingParty, Revocations, Sealer,
+        account_at_address,
+    },
     database::Database,
     domain::{Email, ProjectId, RequestOrigin, SealedStreamKey, SessionTimeouts, StreamKey},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::{
         ApiKeys, AuditLog, EmailChanges, FailedAttempts, Identities, MailTokens, Notices, Outbox,
-        SecondFactors, Sessions, Users,
+        Passkeys, SecondFactors, Sessions, Users,
     },
     services::{paging::PageTokens, rpc::implement_service},
 };
@@ -42,12 +45,15 @@ pub struct AuthService {
     pub(super) attempt_queue: AttemptQueue,
     pub(super) identities: Identities,
     pub(super) second_factors: SecondFactors,
+    pub(super) passkeys: Passkeys,
     pub(super) mail_tokens: MailTokens,
     pub(super) email_changes: EmailChanges,
     pub(super) api_keys: ApiKeys,
     pub(super) audit_log: AuditLog,
     pub(super) tokens: AccessTokens,
     pub(super) id_tokens: IdTokens,
+    /// This service as passkeys know it; `None` if passkeys are off.
+    pub(super) relying_party: Option<RelyingParty>,
     pub(super) hasher: PasswordHasher,
     pub(super) revocations: Revocations,
     pub(super) sealer: Sealer,
@@ -73,6 +79,8 @@ pub struct AuthDependencies {
     pub hasher: PasswordHasher,
     /// Verifies the id tokens of the accepted issuers.
     pub id_tokens: IdTokens,
+    /// This service as passkeys know it; `None` if passkeys are off.
+    pub relying_party: Option<RelyingParty>,
     /// How long sessions last.
     pub session_timeouts: SessionTimeouts,
     /// How old the authentication of a session may be in sensitive calls; zero means any age.
@@ -93,6 +101,7 @@ impl AuthService {
             attempt_queue: AttemptQueue::default(),
             identities: Identities::new(database.clone()),
             second_factors: SecondFactors::new(database.clone()).with_notices(notices),
+            passkeys: Passkeys::new(database.clone()).with_notices(notices),
             email_changes: EmailChanges::new(database.clone()),
             mail_tokens: MailTokens::new(database.clone()).with_notices(notices),
             api_keys: ApiKeys::new(database.clone()).with_notices(notices),
@@ -100,6 +109,7 @@ impl AuthService {
             database,
             tokens: dependencies.tokens,
             id_tokens: dependencies.id_tokens,
+            relying_party: dependencies.relying_party,
             hasher: dependencies.hasher,
             revocations: dependencies.revocations,
             page_tokens: PageTokens::new(dependencies.sealer.clone()),
@@ -188,5 +198,12 @@ implement_service! {
         rpc list_second_factors(pb::ListSecondFactorsRequest) -> pb::ListSecondFactorsResponse;
         rpc delete_second_factor(pb::DeleteSecondFactorRequest) -> pb::DeleteSecondFactorResponse;
         rpc regenerate_recovery_codes(pb::RegenerateRecoveryCodesRequest) -> pb::RegenerateRecoveryCodesResponse;
+        rpc begin_passkey_registration(pb::BeginPasskeyRegistrationRequest) -> pb::BeginPasskeyRegistrationResponse;
+        rpc finish_passkey_registration(pb::FinishPasskeyRegistrationRequest) -> pb::FinishPasskeyRegistrationResponse;
+        rpc list_passkeys(pb::ListPasskeysRequest) -> pb::ListPasskeysResponse;
+        rpc update_passkey(pb::UpdatePasskeyRequest) -> pb::UpdatePasskeyResponse;
+        rpc delete_passkey(pb::DeletePasskeyRequest) -> pb::DeletePasskeyResponse;
+        rpc begin_passkey_authentication(pb::BeginPasskeyAuthenticationRequest) -> pb::BeginPasskeyAuthenticationResponse;
+        rpc sign_in_with_passkey(pb::SignInWithPasskeyRequest) -> pb::SignInWithPasskeyResponse;
     }
 }

@@ -2,7 +2,8 @@ use prost::Message;
 use tonic::{Request, Response};
 
 use super::{
-    messages::{SessionProof, not_empty, session_message},
+    factor_messages::read_session_proof,
+    messages::{not_empty, session_message},
     service::AuthService,
 };
 use crate::{
@@ -40,7 +41,7 @@ impl AuthService {
         let caller = Caller::of(&request)?;
         let (user, session) = caller.session()?;
         let audit = caller.audit_context("Reauthenticate", request_origin(&request));
-        let proof = SessionProof::read(request.into_inner())?;
+        let proof = read_session_proof(request.into_inner())?;
 
         let verified = self.verify_again((user, session), proof, &audit).await;
         let verified = self.record_code(verified, &audit).await?;

@@ -1,10 +1,7 @@
-use super::service::AuthService;
+use super::{factor_messages::FactorResponse, service::AuthService};
 use crate::{
     auth::{AccessToken, Caller, RefreshSeed, Subject, account_at_address},
-    domain::{
-        AuditContext, RequestOrigin, Scope, SecondFactorCode, Secret, Session, SessionId, Time,
-        User, now,
-    },
+    domain::{AuditContext, RequestOrigin, Scope, Secret, Session, SessionId, Time, User, now},
     error::{Error, Result},
     repositories::VerifiedCredential,
 };
@@ -21,21 +18,23 @@ pub(super) struct TokenPair {
 impl AuthService {
     /// Begins a session of a user; `ConcurrentChange` if the credential is no longer valid,
     /// `AccountSuspended` if an operator has suspended the account, `SecondFactorRequired` if the
-    /// account has a second factor and there is no code of it.
+    /// account has a second factor and `factor` is `None`.
     pub(super) async fn begin_session(
         &self,
         action: &'static str,
         user: &User,
         credential: VerifiedCredential<'_>,
-        code: Option<&SecondFactorCode>,
+        factor: Option<&FactorResponse>,
         origin: RequestOrigin,
     ) -> Result<TokenPair> {
         let audit = AuditContext::for_user(action, Some(user.id), origin.clone());
-        match self.create_session(user, credential, code, &audit).await {
+        match self.create_session(user, credential, factor, &audit).await {
             Err(
                 error @ (Error::AccountSuspended
                 | Error::SecondFactorRequired
                 | Error::SecondFactorInvalid
+                | Error::PasskeyInvalid(_)
+                | Error::PasskeysDisabled
                 | Error::TooManyAttempts(_)),
             ) => self.refuse_credential(error, credential, &audit).await,
             created => created,
@@ -46,11 +45,14 @@ impl AuthService {
         &self,
         user: &User,
         credential: VerifiedCredential<'_>,
-        code: Option<&SecondFactorCode>,
+        factor: Option<&FactorResponse>,
         audit: &AuditContext,
     ) -> Result<TokenPair> {
-        let second_factor = match code {
-            Some(code) => self.verify_second_factor(user, code, &audit.origin).await?,
+        let second_factor = match factor {
+            Some(factor) => {
+                self.verify_second_factor(user, factor, &audit.origin)
+                    .await?
+            }
             None => None,
         };
         let now = now();
@@ -83,18 +85,20 @@ impl AuthService {
     }
 
     /// Refuses a valid credential, because it is not enough. The attempt does not count as a
-    /// failure, because its password is correct.
+    /// failure, because its password or its passkey is correct.
     async fn refuse_credential<T>(
         &self,
         error: Error,
         credential: VerifiedCredential<'_>,
         audit: &AuditContext,
     ) -> Result<T> {
-        if let VerifiedCredential::Password {
-            attempt: Some(attempt),
-            ..
-        } = credential
-        {
+        let attempt = match credential {
+            VerifiedCredential::Password { attempt, .. } => attempt,
+            VerifiedCredential::Passkey(_) if matches!(error, Error::PasskeyInvalid(_)) => None,
+            VerifiedCredential::Passkey(verified) => Some(&verified.attempt),
+            VerifiedCredential::Identity(_) => None,
+        };
+        if let Some(attempt) = attempt {
             self.failed_attempts.clear(attempt).await?;
         }
         if !matches!(error, Error::TooManyAttempts(_)) {

@@ -38,6 +38,7 @@ async fn reauthenticate(
     let request = pb::ReauthenticateRequest {
         password: password.to_owned(),
         second_factor_code: code.to_owned(),
+        ..Default::default()
     };
     client.auth.clone().reauthenticate(request).await
 }
@@ -54,7 +55,7 @@ async fn sensitive_calls(client: &Client, user: &User, project: &str) -> Vec<Res
     let factor = pb::CreateSecondFactorRequest {
         display_name: "Phone".to_owned(),
         password: user.password.to_owned(),
-        second_factor_code: String::new(),
+        ..Default::default()
     };
     let key = api_key_request(&["projects:read"]);
     let (mut auth, mut projects) = (client.auth.clone(), client.project.clone());

@@ -90,6 +90,7 @@ pub async fn create(
         display_name: "Phone".to_owned(),
         password: password.to_owned(),
         second_factor_code: code.to_owned(),
+        ..Default::default()
     };
     user.client.auth.clone().create_second_factor(request).await
 }
@@ -116,6 +117,7 @@ pub async fn delete(
     let request = pb::DeleteSecondFactorRequest {
         second_factor_id: id.to_owned(),
         second_factor_code: code.to_owned(),
+        ..Default::default()
     };
     client.auth.clone().delete_second_factor(request).await
 }
@@ -166,6 +168,7 @@ pub async fn sign_in_with(
         email: email.to_owned(),
         password: password.to_owned(),
         second_factor_code: code.to_owned(),
+        ..Default::default()
     };
     Client::anonymous(channel).auth.sign_in(request).await
 }

@@ -173,8 +173,10 @@ async fn new_recovery_codes_replace_the_earlier_ones(#[values(Sqlite, Postgres)]
     let server = TestServer::start(engine).await;
     let ada = server.user().await;
     let regenerate = async |code: &str| {
-        let second_factor_code = code.to_owned();
-        let request = pb::RegenerateRecoveryCodesRequest { second_factor_code };
+        let request = pb::RegenerateRecoveryCodesRequest {
+            second_factor_code: code.to_owned(),
+            ..Default::default()
+        };
         let mut auth = ada.client.auth.clone();
         auth.regenerate_recovery_codes(request).await
     };
@@ -208,6 +210,7 @@ async fn every_change_and_every_refused_code_is_audited(
         .unwrap_err();
     let request = pb::RegenerateRecoveryCodesRequest {
         second_factor_code: codes[0].clone(),
+        ..Default::default()
     };
     let mut auth = ada.client.auth.clone();
     let new = auth.regenerate_recovery_codes(request).await.unwrap();
@@ -243,6 +246,7 @@ async fn every_invalid_field_of_a_second_factor_is_named(#[values(Sqlite)] engin
         display_name: String::new(),
         password: "pass\0word".to_owned(),
         second_factor_code: "1".to_owned(),
+        ..Default::default()
     };
     let refusal = refused(ada.client.auth.clone().create_second_factor(request).await);
     assert_eq!(

@@ -7,6 +7,7 @@ use super::fixture::{Cli, failed};
 use crate::{
     auth::{
         calls::{api_key_request, new_api_key},
+        passkey_calls::register_another,
         second_factor_calls::enrol,
     },
     harness::{Engine, Postgres, Sqlite, TestServer},
@@ -26,6 +27,7 @@ async fn an_export_has_a_line_for_each_record_of_the_account_and_no_secret(
     stranger.project().await;
     let (_, secret) = new_api_key(&user, api_key_request(&["projects:read"])).await;
     let (_, codes) = enrol(&user).await;
+    let passkey = register_another(&user, &codes[0]).await;
     let mut stream_key = String::new();
     // More than a page.
     for _ in 0..201 {
@@ -62,6 +64,7 @@ async fn an_export_has_a_line_for_each_record_of_the_account_and_no_secret(
         ("session", 2),
         ("apiKey", 1),
         ("secondFactor", 1),
+        ("passkey", 1),
         ("project", 202),
         ("destination", 1),
         ("stream", 1),
@@ -78,7 +81,8 @@ async fn an_export_has_a_line_for_each_record_of_the_account_and_no_secret(
             .is_some_and(|number| number > 200)
     );
     assert_eq!(kinds.into_keys().collect::<Vec<_>>(), Vec::<String>::new());
-    for secret in [&secret, &codes[0], &stream_key, &destination_key] {
+    assert!(text.contains(&passkey.id));
+    for secret in [&secret, &codes[1], &stream_key, &destination_key] {
         assert!(!text.contains(&**secret), "{secret}");
     }
     assert!(!text.contains(&stranger.user.id));

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A file with a code.
-fn code_file(code: &str) -> (tempfile::TempDir, String) {
+pub(super) fn code_file(code: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("code");
     fs::write(&file, format!("{code}\n")).unwrap();

@@ -9,6 +9,7 @@ mod errors;
 mod export;
 mod factors;
 pub mod fixture;
+mod passkeys;
 mod projects;
 mod recent_authentication;
 mod streams;

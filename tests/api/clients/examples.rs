@@ -1,7 +1,7 @@
 use std::process::Stdio;
 
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::Command,
@@ -91,11 +91,8 @@ async fn the_cpp_example_compiles_with_debians_tools_and_tells_the_whole_story()
     }
 }
 
-#[rstest]
-#[tokio::test]
-async fn a_page_in_chromium_calls_over_http1_while_its_watch_is_open(
-    #[values(Sqlite, Postgres)] engine: Engine,
-) {
+/// What the page in Chromium shows, with these choices in its form.
+async fn steps_in_chromium(engine: Engine, choices: &Value) -> String {
     let example = Example::copy_with_packages("web").await;
     for script in ["generate", "check", "build"] {
         example.run("npm", &["run", script]).await;
@@ -113,12 +110,16 @@ async fn a_page_in_chromium_calls_over_http1_while_its_watch_is_open(
     stdout.read_line(&mut origin).await.unwrap();
 
     let database = TestDatabase::create(engine).await;
-    let server = Process::serve(&database, &[("SLUICE_WEB_ORIGINS", origin.trim())]);
+    let settings = [
+        ("SLUICE_WEB_ORIGINS", origin.trim()),
+        ("SLUICE_WEBAUTHN_RP_ID", "localhost"),
+        ("SLUICE_WEBAUTHN_ORIGINS", origin.trim()),
+    ];
+    let server = Process::serve(&database, &settings);
     server.channel().await;
-    let fields = json!({
-        "server": format!("http://{}", server.address().await),
-        "operatorKey": Process::create_operator_key(&database).await,
-    });
+    let mut fields = choices.clone();
+    fields["server"] = json!(format!("http://{}", server.address().await));
+    fields["operatorKey"] = json!(Process::create_operator_key(&database).await);
     let mut stdin = browser.stdin.take().unwrap();
     stdin
         .write_all(format!("{fields}\n").as_bytes())
@@ -129,9 +130,35 @@ async fn a_page_in_chromium_calls_over_http1_while_its_watch_is_open(
     stdout.read_to_string(&mut steps).await.unwrap();
     assert!(browser.wait().await.unwrap().success(), "{steps}");
     assert_story(&steps);
+    steps
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_page_in_chromium_calls_over_http1_while_its_watch_is_open(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let steps = steps_in_chromium(engine, &json!({})).await;
     let (watching, listed) = (steps.find("watching"), steps.find("listed"));
     assert!(
         watching < listed,
         "calls follow while the watch is open: {steps}"
     );
+}
+
+/// The authenticator is Chromium's own, which checks the options as a browser does.
+#[rstest]
+#[tokio::test]
+async fn a_page_in_chromium_signs_in_with_a_passkey(#[values(Sqlite, Postgres)] engine: Engine) {
+    let steps = steps_in_chromium(engine, &json!({ "passkey": true })).await;
+    for expected in [
+        "registered a passkey, with 10 recovery codes",
+        "signed in with the passkey as ada-",
+        "the same assertion again: PASSKEY_INVALID",
+        "the password alone: SECOND_FACTOR_REQUIRED",
+        "signed in with the password and the passkey",
+        "deleted the passkey, 0 are left",
+    ] {
+        assert!(steps.contains(expected), "{expected} is not in: {steps}");
+    }
 }

@@ -12,6 +12,8 @@ use super::descriptors::{messages, requests};
 /// their credential works once, so that a repetition has no second effect.
 const IDEMPOTENT: [&str; 37] = [
     "AcceptInvitation",
+    "BeginPasskeyAuthentication",
+    "BeginPasskeyRegistration",
     "BeginPublish",
     "CancelEmailChange",
     "ChangePassword",
@@ -20,9 +22,11 @@ const IDEMPOTENT: [&str; 37] = [
     "ConfirmSecondFactor",
     "CreateSecondFactor",
     "DeleteMe",
+    "DeletePasskey",
     "DeleteSecondFactor",
     "EndPublish",
     "ExchangeApiKey",
+    "FinishPasskeyRegistration",
     "HeartbeatPublish",
     "LeaveOrganization",
     "Reauthenticate",
@@ -42,12 +46,14 @@ const IDEMPOTENT: [&str; 37] = [
     "RevokeOperatorKey",
     "SignIn",
     "SignInWithIdToken",
+    "SignInWithPasskey",
     "SignOut",
     "SuspendUser",
     "SyncNode",
     "TestWebhook",
     "TransferProject",
     "UpdateMember",
+    "UpdatePasskey",
     "VerifyEmail",
 ];
 

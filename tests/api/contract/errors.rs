@@ -4,7 +4,7 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use sluice::{
     domain::{NodeId, QuotaExcess, QuotaKind, RefusalCause, Role, Scope, now},
-    error::{Error, FoundInstead, add_details},
+    error::{Error, FoundInstead, PasskeyFault, add_details},
     proto::DESCRIPTORS,
 };
 use tonic::{Code, Status};
@@ -47,6 +47,8 @@ fn one_of_each() -> Vec<Error> {
         Error::SecondFactorRequired,
         Error::SecondFactorInvalid,
         Error::SecondFactorLimit,
+        Error::PasskeyInvalid(PasskeyFault::Challenge),
+        Error::PasskeysDisabled,
         Error::RefreshTokenInvalid,
         Error::RefreshTokenReused,
         Error::ApiKeyInvalid,

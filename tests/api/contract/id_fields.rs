@@ -27,6 +27,7 @@ pub enum Resource {
     Session,
     ApiKey,
     SecondFactor,
+    Passkey,
     Webhook,
     WebhookDelivery,
     Organization,
@@ -94,7 +95,11 @@ pub fn id_fields() -> Vec<IdField> {
         "AuthService/ConfirmSecondFactor second_factor_id": Kind::OwnedWithAnother(Resource::SecondFactor), id =>
             pb::ConfirmSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned() };
         "AuthService/DeleteSecondFactor second_factor_id": Kind::OwnedWithAnother(Resource::SecondFactor), id =>
-            pb::DeleteSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned() };
+            pb::DeleteSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned(), ..Default::default() };
+        "AuthService/UpdatePasskey passkey_id": Kind::Owned(Resource::Passkey), id =>
+            pb::UpdatePasskeyRequest { passkey_id: id, display_name: "Renamed".to_owned() };
+        "AuthService/DeletePasskey passkey_id": Kind::OwnedWithAnother(Resource::Passkey), id =>
+            pb::DeletePasskeyRequest { passkey_id: id, second_factor_code: "123456".to_owned(), ..Default::default() };
         "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
         "ProjectService/CreateProject organization_id": ORGANIZATION, id => pb::CreateProjectRequest {
             organization_id: id,

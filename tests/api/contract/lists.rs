@@ -15,7 +15,7 @@ use super::{
     raw_rpc::{bearer, call},
 };
 use crate::{
-    auth::{calls, second_factor_calls},
+    auth::{calls, passkey_calls, second_factor_calls},
     harness::{Client, Engine, MediaServer, TestServer, User, exchange},
     organization::fixture,
     relay::fixture::{Worker, broadcasting_report},
@@ -145,6 +145,9 @@ impl Rows {
         calls::new_session(&server, &owner).await;
         let (_, codes) = second_factor_calls::enrol(&owner).await;
         second_factor_calls::enrol_another(&owner, &codes[0]).await;
+        for code in &codes[1..3] {
+            passkey_calls::register_another(&owner, code).await;
+        }
         let other = server.user().await;
         let second = Round::create(&server, &owner, "n2").await;
         Round::create(&server, &other, "n3").await;
@@ -296,6 +299,7 @@ impl Rows {
                 created_before Selects time => [middle];
             },
             list! { "AuthService/ListSecondFactors" ListSecondFactorsRequest {}; },
+            list! { "AuthService/ListPasskeys" ListPasskeysRequest {}; },
             list! { "ProjectService/ListProjects" ListProjectsRequest {};
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];

@@ -12,7 +12,7 @@ use super::{
     raw_rpc::{ObservableError, bearer, call},
 };
 use crate::{
-    auth::{calls, second_factor_calls},
+    auth::{calls, passkey_calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User},
     organization::fixture,
     stream::list_stream_samples::add_samples,
@@ -78,12 +78,13 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 17] {
+fn lists() -> [List; 18] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
         "AuthService/ListAuditEvents" ListAuditEventsRequest {};
         "AuthService/ListSecondFactors" ListSecondFactorsRequest {};
+        "AuthService/ListPasskeys" ListPasskeysRequest {};
         "ProjectService/ListProjects" ListProjectsRequest {};
         "ProjectService/ListDestinations" ListDestinationsRequest { project_id: Ids::project };
         "ProjectService/ListPlatforms" ListPlatformsRequest {};
@@ -139,6 +140,9 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
     .await;
     let (_, codes) = second_factor_calls::enrol(&user).await;
     second_factor_calls::enrol_another(&user, &codes[0]).await;
+    for code in &codes[1..3] {
+        passkey_calls::register_another(&user, code).await;
+    }
     let project_id = project.id;
     create_quiet(&user, &project_id, true).await;
     let webhook_id = create_quiet(&user, &project_id, true).await.id;

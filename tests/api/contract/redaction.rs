@@ -85,15 +85,15 @@ impl Contract {
 #[test]
 fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
     let printers = printers! {
-        BeginPublishRequest ChangePasswordRequest ChangePasswordResponse ConfirmSecondFactorRequest
+        BeginPasskeyRegistrationRequest BeginPublishRequest ChangePasswordRequest ChangePasswordResponse ConfirmSecondFactorRequest
         ConfirmSecondFactorResponse CreateApiKeyResponse CreateSecondFactorRequest
-        CreateSecondFactorResponse DeleteSecondFactorRequest ReauthenticateRequest ReauthenticateResponse RegenerateRecoveryCodesRequest
+        CreateSecondFactorResponse DeletePasskeyRequest DeleteSecondFactorRequest FinishPasskeyRegistrationResponse ReauthenticateRequest ReauthenticateResponse RegenerateRecoveryCodesRequest
         RegenerateRecoveryCodesResponse
         CreateDestinationRequest CreateOperatorKeyResponse CreateProjectResponse CreateWebhookResponse DeleteMeRequest ExchangeApiKeyRequest
         ExchangeApiKeyResponse RefreshTokensRequest RefreshTokensResponse ResetPasswordRequest
         ClaimRelaysResponse NodeConnection RelayAssignment RevealStreamKeyResponse
         RotateStreamKeyResponse RotateWebhookSecretResponse SignInRequest SignInResponse
-        SignInWithIdTokenRequest SignInWithIdTokenResponse SignUpRequest SignUpResponse Tokens
+        SignInWithIdTokenRequest SignInWithIdTokenResponse SignInWithPasskeyRequest SignInWithPasskeyResponse SignUpRequest SignUpResponse Tokens
         SyncNodeRequest UpdateDestinationRequest VerifyEmailRequest
         AcceptInvitationRequest CancelEmailChangeRequest ConfirmEmailChangeRequest
     };
@@ -142,6 +142,7 @@ fn every_field_whose_name_is_that_of_a_secret_is_marked() {
                 "passphrase",
                 "nonce",
                 "second_factor_code",
+                "assertion",
                 "recovery_codes",
                 "otpauth",
             ];

@@ -17,7 +17,7 @@ use super::{
     raw_rpc::{ObservableError, bearer, call},
 };
 use crate::{
-    auth::{calls, second_factor_calls},
+    auth::{calls, passkey_calls, second_factor_calls},
     harness::{Engine, Postgres, Sqlite, TestServer, User, eventually, refused},
     organization::fixture,
     webhooks::fixture::{create_quiet, plant_delivery},
@@ -36,7 +36,7 @@ const ALL_SCOPES: [&str; 7] = [
 /// A user with one resource of each type.
 struct Owner {
     user: User,
-    ids: [(Resource, String); 10],
+    ids: [(Resource, String); 11],
     /// The access token of an API key that is restricted to another project.
     restricted: String,
 }
@@ -59,7 +59,8 @@ impl Owner {
         let delivery = plant_delivery(&server.database, &webhook.id, &project.id, 1, "failed");
         let delivery = delivery.await;
         let restricted = api_key_token(server, &user, vec![other.id]).await;
-        let (authenticator, _) = second_factor_calls::enrol(&user).await;
+        let (authenticator, codes) = second_factor_calls::enrol(&user).await;
+        let passkey = passkey_calls::register_another(&user, &codes[0]).await;
         fixture::verify(&server.database, &user).await;
         let organization = fixture::create(&user).await;
         let invitation = invite(&user, &organization.id).await;
@@ -71,6 +72,7 @@ impl Owner {
             (Resource::Session, session),
             (Resource::ApiKey, api_key.id),
             (Resource::SecondFactor, authenticator.id),
+            (Resource::Passkey, passkey.id),
             (Resource::Webhook, webhook.id),
             (Resource::WebhookDelivery, delivery),
             (Resource::Organization, organization.id),

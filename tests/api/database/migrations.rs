@@ -290,6 +290,16 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
+        "33_add_passkeys.sql",
+        "c07050b58b349e9e19d80b49d4e56e1a3d73efcf40cccec13b3971ab3325c88c",
+    ),
+    (
+        "sqlite",
+        "33_add_passkeys.sql",
+        "13d9b46127e4e749459b5a7f883f3b0219488c2be454ba5f0c0392106f4e000d",
+    ),
+    (
+        "postgres",
         "34_index_unclaimed_relays.sql",
         "9d82c8497a060f6105e78936a6d6fb1705620470cee650f34bf4a638279bd952",
     ),

@@ -76,6 +76,13 @@ const GROWTH: &str = "
     insert into publishes (node_id, boot_id, connection_id, project_id, create_time)
     select 'grown' || i, 'b1', 'c1', p.id, p.create_time
     from projects p cross join PROJECTS;
+    insert into passkeys (id, user_id, display_name, credential_id, public_key, user_handle,
+                          transports, sign_count, backup_eligible, backed_up, create_time)
+    select ID, u.id, 'Laptop', HASH, HASH, HASH, '', 0, false, false, u.create_time
+    from users u;
+    insert into passkey_challenges (challenge_hash, subject_hash, expire_time)
+    select HASH, HASH, u.create_time
+    from users u;
     insert into email_changes (user_id, new_email, new_email_key, create_time, expire_time)
     select u.id, u.email, u.email_key, u.create_time, u.create_time
     from users u;
@@ -95,7 +102,7 @@ const GROWTH: &str = "
 const PARAMETER_TYPES: [&str; 5] = ["uuid", "text", "boolean", "bigint", "timestamptz"];
 
 /// The tables that `GROWTH` fills. All of a table may be read that has only a few rows.
-const GROWN: [&str; 16] = [
+const GROWN: [&str; 18] = [
     "audit_events",
     "destination_checks",
     "destinations",
@@ -105,6 +112,8 @@ const GROWN: [&str; 16] = [
     "mail_tokens",
     "memberships",
     "organizations",
+    "passkey_challenges",
+    "passkeys",
     "projects",
     "publishes",
     "relays",
@@ -142,6 +151,8 @@ async fn statements(database: &TestDatabase) -> BTreeSet<String> {
     let settings = [
         ("SLUICE_LOG", "info,sqlx=debug"),
         ("SLUICE_BCRYPT_COST", "4"),
+        ("SLUICE_WEBAUTHN_RP_ID", "example.com"),
+        ("SLUICE_WEBAUTHN_ORIGINS", "https://app.example.com"),
     ];
     let operators_key = Process::create_operator_key_with(database, &SCOPES).await;
     let mut program = Process::serve(database, &settings);

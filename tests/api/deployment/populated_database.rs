@@ -67,7 +67,20 @@ const EXTRA_ROWS: &str = "
         select 1 union all select number + 1 from numbers where number < 1200
     )
     select 'many-' || number, 'b1', u.create_time
-    from numbers, (select create_time from users limit 1) u;";
+    from numbers, (select create_time from users limit 1) u;
+    insert into users (id, email, email_key, email_verified, display_name, create_time,
+                       update_time)
+    select p.id, 'grace@example.com', 'grace@example.com', true, 'Grace', p.create_time,
+           p.create_time
+    from projects p limit 1;
+    insert into passkeys (id, user_id, display_name, credential_id, public_key, user_handle,
+                          transports, sign_count, backup_eligible, backed_up, create_time)
+    select u.id, u.id, 'Laptop', p.stream_key_hash, p.stream_key_hash, p.stream_key_hash,
+           'internal,hybrid', 4294967295, true, false, u.create_time
+    from users u join projects p on p.id = u.id;
+    insert into passkey_challenges (challenge_hash, subject_hash, user_id, user_handle, expire_time)
+    select k.credential_id, k.credential_id, k.user_id, k.user_handle, k.create_time
+    from passkeys k;";
 
 impl PopulatedDatabase {
     /// Populates a database with a server, which is stopped while the stream is live.

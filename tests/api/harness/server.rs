@@ -28,7 +28,7 @@ struct ServerHandle {
 
 /// Short intervals instead of slow defaults, and long timeouts because many tests share few
 /// cores.
-const TEST_FLAGS: [&str; 17] = [
+const TEST_FLAGS: [&str; 19] = [
     "--call-timeout=1min",
     "--bcrypt-cost=4",
     // One address has an eighth, and all tests have the same address.
@@ -44,6 +44,8 @@ const TEST_FLAGS: [&str; 17] = [
     // Streams of tests stay live even on a slow machine.
     "--heartbeat-timeout=5min",
     "--allow-private-destinations=false",
+    "--webauthn-rp-id=example.com",
+    "--webauthn-origins=https://app.example.com",
     "--env=development",
     "--operations-listen=127.0.0.1:0",
     // Tests compare all rows before and after a call.

@@ -41,10 +41,10 @@ pub const WRITTEN_RPCS: [&str; 35] = [
     "UpdateWebhook",
 ];
 
-/// The RPCs that need a received message, an authenticator or an OpenID Connect issuer. Their transactions are like
+/// The RPCs that need a received message, an authenticator, a passkey or an OpenID Connect issuer. Their transactions are like
 /// those of SignUp, SignIn, ChangePassword and UpdateMe. And those that need an endpoint of a
 /// webhook: one writes nothing, the other one a number that nothing depends on.
-const NOT_WRITTEN: [&str; 15] = [
+const NOT_WRITTEN: [&str; 21] = [
     "CancelEmailChange",
     "ConfirmEmailChange",
     "RequestEmailChange",
@@ -53,6 +53,12 @@ const NOT_WRITTEN: [&str; 15] = [
     "CreateSecondFactor",
     "DeleteSecondFactor",
     "RegenerateRecoveryCodes",
+    "BeginPasskeyAuthentication",
+    "BeginPasskeyRegistration",
+    "DeletePasskey",
+    "FinishPasskeyRegistration",
+    "SignInWithPasskey",
+    "UpdatePasskey",
     "RedeliverWebhook",
     "RequestEmailVerification",
     "RequestPasswordReset",

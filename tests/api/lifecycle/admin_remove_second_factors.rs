@@ -3,6 +3,7 @@ use rstest::rstest;
 use crate::{
     auth::{
         mail_calls::audit_entries,
+        passkey_calls::{self, register_another},
         second_factor_calls::{REQUIRED, enrol, list, sign_in},
     },
     harness::{CommandOutput, Engine, Postgres, Process, Sqlite, TestServer, refused},
@@ -22,13 +23,15 @@ async fn an_operator_removes_the_second_factors_of_a_user_who_has_lost_them(
 ) {
     let server = TestServer::start(engine).await;
     let (ada, grace) = (server.user().await, server.user().await);
-    enrol(&ada).await;
+    let (_, codes) = enrol(&ada).await;
+    register_another(&ada, &codes[0]).await;
     enrol(&grace).await;
 
     let output = remove(&server, &ada.email.to_uppercase()).await;
 
     assert_eq!(output.exit_code, Some(0), "{output:?}");
-    assert_eq!(output.stdout.trim(), "1 second factors removed");
+    assert_eq!(output.stdout.trim(), "2 second factors removed");
+    assert_eq!(passkey_calls::list(&ada.client).await, []);
     sign_in(&server.channel, &ada, "").await.unwrap();
     assert_eq!(list(&ada.client).await.unused_recovery_codes, 0);
     let removed = ("RemoveSecondFactors".to_owned(), "OK".to_owned());

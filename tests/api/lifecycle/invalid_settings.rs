@@ -44,6 +44,10 @@ use super::startup::outcome;
     "SLUICE_OIDC_PROVIDERS",
     "name=a,issuer=https://a.com,client_id=a;name=a,issuer=https://b.com,client_id=b"
 )]
+#[case("SLUICE_WEBAUTHN_RP_ID", "https://example.com")]
+#[case("SLUICE_WEBAUTHN_RP_ID", "example.com")]
+#[case("SLUICE_WEBAUTHN_ORIGINS", "https://app.example.com")]
+#[case("SLUICE_WEBAUTHN_ORIGINS", "http://app.example.com")]
 #[case("SLUICE_MAIL", "on")]
 #[case("SLUICE_MAIL", "folder:")]
 #[case("SLUICE_MAIL", "smtp://ada@mail.example.com")]
@@ -104,4 +108,24 @@ async fn an_invalid_setting_stops_the_start_with_an_error_that_names_it(
     let last = stderr.lines().last().unwrap_or_default();
     assert_eq!(code, Some(2), "{stderr}");
     assert!(last.starts_with(&format!("sluice: {variable}")), "{stderr}");
+}
+
+#[tokio::test]
+async fn the_origins_of_passkeys_are_within_their_domain() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = [
+        ("SLUICE_DATA_DIR", directory.path().to_str().unwrap()),
+        ("SLUICE_WEBAUTHN_RP_ID", "example.com"),
+        (
+            "SLUICE_WEBAUTHN_ORIGINS",
+            "https://app.example.com,https://example.org",
+        ),
+    ];
+
+    let (code, stderr) = outcome(&["serve"], &settings).await;
+
+    let last = stderr.lines().last().unwrap_or_default();
+    assert_eq!(code, Some(2), "{stderr}");
+    let expected = "sluice: SLUICE_WEBAUTHN_ORIGINS must have the domain of SLUICE_WEBAUTHN_RP_ID";
+    assert!(last.starts_with(expected), "{stderr}");
 }

@@ -8,7 +8,7 @@ use super::recorder::{
     Recorder,
 };
 use crate::{
-    auth::second_factor_calls::Authenticator,
+    auth::{passkey_calls::SoftPasskey, second_factor_calls::Authenticator},
     harness::{Mail, TestDatabase},
 };
 
@@ -203,12 +203,12 @@ impl Recorder {
         let rpc = "AuthService/Reauthenticate";
         let wrong = pb::ReauthenticateRequest {
             password: self.new_secret("wrong password of a session"),
-            second_factor_code: String::new(),
+            ..Default::default()
         };
         self.call::<()>(Fails, rpc, token, wrong).await;
         let request = pb::ReauthenticateRequest {
             password: password.to_owned(),
-            second_factor_code: String::new(),
+            ..Default::default()
         };
         let answer: pb::ReauthenticateResponse = self.call(Succeeds, rpc, token, request).await;
         self.secret("access token of a proof", &answer.access_token);
@@ -220,7 +220,7 @@ impl Recorder {
         let mut request = pb::CreateSecondFactorRequest {
             display_name: "Phone".to_owned(),
             password: self.new_secret("wrong password of an enrolment"),
-            second_factor_code: String::new(),
+            ..Default::default()
         };
         self.call::<()>(Fails, rpc, token, request.clone()).await;
         request.password = password.to_owned();
@@ -249,7 +249,7 @@ impl Recorder {
         let mut sign_in = pb::SignInRequest {
             email: "ada@example.com".to_owned(),
             password: password.to_owned(),
-            second_factor_code: String::new(),
+            ..Default::default()
         };
         let rpc = "AuthService/SignIn";
         self.call::<()>(Fails, rpc, "", sign_in.clone()).await;
@@ -264,6 +264,7 @@ impl Recorder {
         let rpc = "AuthService/RegenerateRecoveryCodes";
         let request = pb::RegenerateRecoveryCodesRequest {
             second_factor_code: codes[1].clone(),
+            ..Default::default()
         };
         let new: pb::RegenerateRecoveryCodesResponse =
             self.call(Succeeds, rpc, token, request.clone()).await;
@@ -272,8 +273,64 @@ impl Recorder {
         let request = pb::DeleteSecondFactorRequest {
             second_factor_id: authenticator.id.clone(),
             second_factor_code: codes[0].clone(),
+            ..Default::default()
         };
         let rpc = "AuthService/DeleteSecondFactor";
+        self.call::<()>(Succeeds, rpc, token, request.clone()).await;
+        self.call::<()>(Fails, rpc, token, request).await;
+    }
+
+    /// Calls the RPCs of passkeys. At the end the account has none.
+    pub async fn passkey_rpcs(&mut self, token: &str, password: &str) {
+        let rpc = "AuthService/BeginPasskeyRegistration";
+        let mut request = pb::BeginPasskeyRegistrationRequest {
+            password: self.new_secret("wrong password of a registration"),
+            ..Default::default()
+        };
+        self.call::<()>(Fails, rpc, token, request.clone()).await;
+        request.password = password.to_owned();
+        let begun: pb::BeginPasskeyRegistrationResponse =
+            self.call(Succeeds, rpc, token, request).await;
+        let mut passkey = SoftPasskey::new();
+        let rpc = "AuthService/FinishPasskeyRegistration";
+        let request = pb::FinishPasskeyRegistrationRequest {
+            display_name: "Laptop".to_owned(),
+            credential: passkey.register(&begun.creation_options).to_string(),
+        };
+        let finished: pb::FinishPasskeyRegistrationResponse =
+            self.call(Succeeds, rpc, token, request.clone()).await;
+        self.call::<()>(Fails, rpc, token, request).await;
+        let codes = self.recovery_codes(&finished.recovery_codes);
+        let passkey_id = finished.passkey.unwrap().id;
+
+        let rpc = "AuthService/BeginPasskeyAuthentication";
+        let request = pb::BeginPasskeyAuthenticationRequest {};
+        let begun: pb::BeginPasskeyAuthenticationResponse =
+            self.call(Succeeds, rpc, "", request).await;
+        let passkey_assertion = passkey.assert(&begun.request_options);
+        self.secret("assertion of a passkey", &passkey_assertion);
+        let rpc = "AuthService/SignInWithPasskey";
+        let request = pb::SignInWithPasskeyRequest { passkey_assertion };
+        let answer: pb::SignInWithPasskeyResponse =
+            self.call(Succeeds, rpc, "", request.clone()).await;
+        self.tokens(answer.tokens);
+        self.call::<()>(Fails, rpc, "", request).await;
+
+        let list = pb::ListPasskeysRequest::default();
+        self.call::<()>(Succeeds, "AuthService/ListPasskeys", token, list)
+            .await;
+        let request = pb::UpdatePasskeyRequest {
+            passkey_id: passkey_id.clone(),
+            display_name: "Phone".to_owned(),
+        };
+        self.call::<()>(Succeeds, "AuthService/UpdatePasskey", token, request)
+            .await;
+        let rpc = "AuthService/DeletePasskey";
+        let request = pb::DeletePasskeyRequest {
+            passkey_id,
+            second_factor_code: codes[0].clone(),
+            ..Default::default()
+        };
         self.call::<()>(Succeeds, rpc, token, request.clone()).await;
         self.call::<()>(Fails, rpc, token, request).await;
     }

@@ -14,7 +14,11 @@ use crate::contract::descriptors::requests;
 use crate::harness::{Collector, Engine, Postgres, Process, Signal, Sqlite, TestDatabase};
 
 /// Settings of the program beside the secrets and the log.
-const SETTINGS: &[(&str, &str)] = &[("SLUICE_BCRYPT_COST", "4")];
+const SETTINGS: &[(&str, &str)] = &[
+    ("SLUICE_BCRYPT_COST", "4"),
+    ("SLUICE_WEBAUTHN_RP_ID", "example.com"),
+    ("SLUICE_WEBAUTHN_ORIGINS", "https://app.example.com"),
+];
 
 /// All bytes of a database: its files, or the output of `pg_dump`.
 async fn stored(database: &TestDatabase) -> Vec<u8> {

@@ -68,6 +68,7 @@ impl Recorder {
         self.email_change_rpcs(&token, database).await;
         self.reauthenticate(&token, &password).await;
         self.second_factor_rpcs(&token, &password).await;
+        self.passkey_rpcs(&token, &password).await;
         self.api_key_rpcs(&token).await;
         let media = self.exchange(operators_key).await;
         let (project_id, stream_key) = self.project_rpcs(&token).await;

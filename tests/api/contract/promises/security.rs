@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 58] = [
+pub const PROMISES: [Promise; 61] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -69,6 +69,25 @@ pub const PROMISES: [Promise; 58] = [
         ],
     ),
     (
+        "A passkey (WebAuthn) signs in alone",
+        &[
+            "auth::passkey_sign_in::a_passkey_signs_in_without_address_and_password",
+            "auth::passkey_sign_in::a_passkey_completes_the_sign_in_with_a_password_or_an_id_token",
+            "auth::passkey_sign_in::an_assertion_for_another_service_or_user_is_refused",
+            "auth::passkey_sign_in::an_assertion_works_once_over_all_replicas",
+            "auth::passkey_sign_in::a_counter_that_goes_back_is_refused",
+            "auth::passkey_sign_in::a_passkey_proves_again_who_the_user_of_a_session_is",
+            "auth::passkeys::a_first_passkey_brings_recovery_codes_and_makes_the_password_alone_not_enough",
+            "auth::passkeys::a_registration_needs_the_password_and_a_second_factor_if_there_is_one",
+            "auth::passkeys::an_old_session_registers_no_passkey",
+            "auth::passkeys::a_credential_that_is_not_made_for_this_registration_is_refused",
+            "auth::passkeys::a_credential_belongs_to_one_user",
+            "auth::passkeys::a_passkey_is_renamed_and_removed_only_by_its_user",
+            "auth::passkeys::without_its_settings_a_server_has_no_passkeys_but_shows_and_removes_them",
+            "clients::examples::a_page_in_chromium_signs_in_with_a_passkey",
+        ],
+    ),
+    (
         "An e-mail address changes once",
         &[
             "auth::email_change::an_address_changes_once_both_addresses_have_confirmed_it",
@@ -95,6 +114,7 @@ pub const PROMISES: [Promise; 58] = [
         &[
             "auth::account_notices::a_sign_in_from_a_new_network_is_told_once",
             "auth::account_notices::new_keys_second_factors_and_passwords_are_told_without_secrets",
+            "auth::passkeys::every_change_of_passkeys_is_audited_and_told",
             "auth::account_notices::an_unverified_address_gets_no_notice",
             "webhooks::retries::the_owner_is_told_of_a_disabled_webhook_without_its_url",
         ],
@@ -181,6 +201,13 @@ pub const PROMISES: [Promise; 58] = [
         ],
     ),
     (
+        "challenge of a passkey",
+        &[
+            "auth::passkey_sign_in::an_assertion_works_once_over_all_replicas",
+            "contract::canary::leaks::no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database",
+        ],
+    ),
+    (
         "signing keys",
         &[
             "contract::canary::leaks::no_secret_leaks_into_a_log_an_error_an_audit_event_or_the_database",
@@ -253,7 +280,10 @@ pub const PROMISES: [Promise; 58] = [
     ),
     (
         "wrong codes of a second factor",
-        &["auth::second_factor_sign_in::wrong_codes_delay_the_next_code_as_wrong_passwords_do"],
+        &[
+            "auth::second_factor_sign_in::wrong_codes_delay_the_next_code_as_wrong_passwords_do",
+            "auth::passkey_sign_in::refused_assertions_delay_the_next_one_as_wrong_codes_do",
+        ],
     ),
     (
         "second factors",
@@ -261,6 +291,16 @@ pub const PROMISES: [Promise; 58] = [
             "auth::second_factors::a_user_has_at_most_five_authenticators",
             "auth::second_factors::an_enrolment_that_was_replaced_or_is_too_old_cannot_be_confirmed",
             "auth::totp::tests::a_code_is_accepted_one_step_before_and_after_its_own_and_no_longer",
+        ],
+    ),
+    (
+        "passkeys",
+        &[
+            "auth::passkeys::a_user_has_at_most_ten_passkeys",
+            "auth::passkey_sign_in::the_newest_challenges_of_an_address_and_of_a_user_are_kept",
+            "auth::passkeys::a_credential_that_is_not_made_for_this_registration_is_refused",
+            "auth::passkeys::every_invalid_field_of_a_passkey_is_named",
+            "auth::webauthn::cose_key::tests::keys_of_accepted_algorithms_are_parsed",
         ],
     ),
     (
