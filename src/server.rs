@@ -301,6 +301,10 @@ fn jobs(
         Box::pin(ProjectDiscovery::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(components.check_dispatch.clone().run()),
         Box::pin(components.claim_dispatch.clone().run()),
+        Box::pin({
+            let database = database.clone();
+            async move { database.compete().await }
+        }),
         Box::pin(StatsPoller::new(hub.clone(), database).run()),
     ];
     if config.watch_hints && config.db_pooler == Pooler::Transaction {

@@ -11,6 +11,7 @@ use super::{
     clock_skew::ClockSkew,
     dialect,
     engine::Engine,
+    leadership::Leadership,
     local_state::LocalState,
     options::{DatabaseOptions, Target},
     pool::{Pool, PoolLimits, PoolState},
@@ -42,6 +43,7 @@ pub struct Database {
     change_notifications: ChangeNotifications,
     pub(super) clock_skew: ClockSkew,
     local_state: LocalState,
+    pub(super) leadership: Leadership,
 }
 
 /// The connections.
@@ -92,6 +94,7 @@ impl Database {
             change_notifications: ChangeNotifications::default(),
             clock_skew: ClockSkew::default(),
             local_state: LocalState::default(),
+            leadership: Leadership::default(),
         }
     }
 

@@ -28,11 +28,15 @@ const PAGE_SIZE: i64 = 100;
 
 /// Deletes the projects of deleted organizations, so that their streams end; never returns.
 pub async fn delete_orphaned_projects(database: Database) {
-    let deletions = Deletions::new(database);
+    let deletions = Deletions::new(database.clone());
     let mut retries = Retries::default();
     let mut timer = JobTimer::new("account_deletion", SEARCH_INTERVAL);
     loop {
         let run = timer.next_run().await;
+        if !database.leads("account_deletion") {
+            run.finish(true);
+            continue;
+        }
         let deleted = delete_orphans(&deletions, &mut retries).await;
         if let Err(error) = &deleted {
             tracing::warn!(
@@ -73,12 +77,16 @@ async fn delete_orphans(deletions: &Deletions, retries: &mut Retries<ProjectId>)
 pub async fn purge_deleted(database: Database) {
     let clock_skew = database.clock_skew().clone();
     let mut purge = DeletedPurge {
-        deletions: Deletions::new(database),
+        deletions: Deletions::new(database.clone()),
         retries: Retries::default(),
     };
     let mut timer = JobTimer::new("purge_deleted", SEARCH_INTERVAL);
     loop {
         let run = timer.next_run_after(clock_skew.tolerable()).await;
+        if !database.leads("purge_deleted") {
+            run.finish(true);
+            continue;
+        }
         let mut is_success = true;
         for kind in DeletedKind::ALL {
             match purge.run(kind).await {

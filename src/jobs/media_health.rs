@@ -19,17 +19,22 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const PAGE_SIZE: i64 = 500;
 
 /// Raises and clears the issues of live streams and their relays, and samples their statistics;
-/// never returns. Another replica may do the same at the same time.
+/// never returns. Only the leader of the job does.
 pub async fn monitor_media(database: Database) {
     let (health, samples) = (
         MediaHealth::new(database.clone()),
-        StreamSamples::new(database),
+        StreamSamples::new(database.clone()),
     );
     let mut timer = JobTimer::new("media_health", CHECK_INTERVAL);
     let mut retries = Retries::default();
     let mut sampled = None;
     loop {
         let run = timer.next_run().await;
+        if !database.leads("media_health") {
+            IssueCounts::default().expose();
+            run.finish(true);
+            continue;
+        }
         let checked = check_all(&health, &mut retries).await;
         let added = add_sample(&samples, &mut sampled).await.map(|()| true);
         for error in [&checked, &added]

@@ -1,4 +1,6 @@
-//! Periodic jobs. Each one runs on every replica; replicas may run it at the same time.
+//! Periodic jobs. Each one has a leader among the replicas, which runs it. A run of another replica
+//! does nothing. For a moment two replicas may believe that they lead, so a job may run twice at a
+//! time. The mailer and the dispatcher of webhooks take rows by lease, and run on every replica.
 
 mod batches;
 mod credential_refresh;

@@ -115,6 +115,10 @@ pub async fn purge(database: Database, retention: Retention) {
         let run = timer
             .next_run_after(database.clock_skew().tolerable())
             .await;
+        if !database.leads_soon("purge").await {
+            run.finish(true);
+            continue;
+        }
         let (now, mut is_success) = (now(), true);
         for target in PurgeTarget::ALL {
             match purge_target(&database, target, retention, now).await {
@@ -244,6 +248,10 @@ pub async fn prune_events(database: Database, retention: Duration) {
         let run = timer
             .next_run_after(database.clock_skew().tolerable())
             .await;
+        if !database.leads_soon("event_pruning").await {
+            run.finish(true);
+            continue;
+        }
         let before = now() - retention;
         let pruned =
             delete_batches("events", MAX_SKIPPED, |batch| events.prune(before, batch)).await;

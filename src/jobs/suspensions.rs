@@ -29,6 +29,10 @@ pub async fn end_suspended_streams(publishing: Publishing) {
     let mut timer = JobTimer::new("suspension", SEARCH_INTERVAL);
     loop {
         let run = timer.next_run().await;
+        if !publishing.database.leads("suspension") {
+            run.finish(true);
+            continue;
+        }
         let ended = end_all(&publishing, &mut retries).await;
         if let Err(error) = &ended {
             let error = error.with_causes();

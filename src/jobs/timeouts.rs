@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     auth::Revocations,
+    database::Database,
     domain::{StreamExpiry, StreamId, Time, now},
     error::{Error, Result},
     repositories::{Publishing, RelayKey, RelayLeases},
@@ -37,6 +38,10 @@ pub async fn expire_streams(publishing: Publishing, revocations: Revocations, pe
         let now = now();
         if publishing.database.clock_skew().is_excessive() {
             quiet_period.restart();
+            continue;
+        }
+        if !quiet_period.leads(&publishing.database, "reaper") {
+            run.finish(true);
             continue;
         }
         let touch = async |id| publishing.touch(id).await;
@@ -104,6 +109,10 @@ pub async fn expire_relays(leases: RelayLeases, revocations: Revocations) {
         let now = now();
         if leases.database.clock_skew().is_excessive() {
             quiet_period.restart();
+            continue;
+        }
+        if !quiet_period.leads(&leases.database, "relay_watch") {
+            run.finish(true);
             continue;
         }
         let touch = async |key| leases.touch(key).await;
@@ -228,6 +237,8 @@ struct QuietPeriod<K> {
     started_at: Option<Instant>,
     /// What the database did not accept a write for.
     unwritten: Option<K>,
+    /// The lost sessions of the leadership until now.
+    losses: u64,
 }
 
 impl<K: Copy> QuietPeriod<K> {
@@ -238,7 +249,20 @@ impl<K: Copy> QuietPeriod<K> {
             duration,
             started_at: None,
             unwritten: None,
+            losses: 0,
         }
+    }
+
+    /// Whether this replica leads the job. The period passes also while it does not, so that a
+    /// new leader goes on at once, unless its own session was lost: the database may have been
+    /// unavailable for reports.
+    fn leads(&mut self, database: &Database, job: &'static str) -> bool {
+        let losses = database.leadership_losses();
+        if std::mem::replace(&mut self.losses, losses) != losses {
+            self.restart();
+        }
+        self.is_over();
+        database.leads(job)
     }
 
     /// Whether the database accepts writes, as far as is known. If the last run ended because it

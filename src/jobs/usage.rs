@@ -10,12 +10,17 @@ use crate::{
 /// The number of streams whose usage is recorded in one transaction.
 const PAGE_SIZE: i64 = 100;
 
-/// Records the usage of streams and relays; never returns. Only one replica records at a time.
+/// Records the usage of streams and relays; never returns. Only the leader of the job does: a second
+/// run at the same time would count nothing twice.
 pub async fn record_usage(database: Database, interval: Duration) {
-    let records = UsageRecords::new(database);
+    let records = UsageRecords::new(database.clone());
     let mut timer = JobTimer::new("usage", interval);
     loop {
         let run = timer.next_run().await;
+        if !database.leads_soon("usage").await {
+            run.finish(true);
+            continue;
+        }
         let recorded = record_all(&records).await;
         if let Err(error) = &recorded {
             tracing::warn!(error = error.with_causes(), "cannot record usage");

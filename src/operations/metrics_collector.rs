@@ -22,6 +22,9 @@ use crate::{
 /// How long the counts of the database stay valid, however often the metrics are scraped.
 const COUNTS_TTL: Duration = Duration::from_secs(10);
 
+/// The job whose leader counts.
+const COUNTING: &str = "resource_counts";
+
 /// How long the database may take to count.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -100,9 +103,14 @@ impl MetricsCollector {
     }
 
     /// Lets the database count, unless it did so recently. If it fails, the metrics keep
-    /// their values; whether the database answers is a metric of its own.
+    /// their values; whether the database answers is a metric of its own. Only one replica
+    /// counts; the others expose zeros, so that the maximum of all is the number.
     async fn count(&self) {
         let mut counted_at = self.counted_at.lock().await;
+        if !self.database.leads(COUNTING) {
+            *counted_at = None;
+            return set_counts(&ResourceCounts::default());
+        }
         if counted_at.is_some_and(|at| at.elapsed() < COUNTS_TTL) {
             return;
         }

@@ -18,9 +18,9 @@ use crate::harness::{
 /// The connections of the pool.
 const POOL: i64 = 5;
 
-/// Connections beside the pool: the one for LISTEN, and the one that asks about statements that
-/// were given up.
-const OTHERS: i64 = 2;
+/// Connections beside the pool: the one for LISTEN, that for the leadership of jobs, and the one that
+/// asks about statements that were given up.
+const OTHERS: i64 = 3;
 
 const CREATE_PROJECT: &str = "sluice.v1.ProjectService/CreateProject";
 

@@ -10,6 +10,7 @@ mod database_start_errors;
 mod draining;
 mod health;
 mod invalid_settings;
+mod leaders;
 mod log_files;
 mod logs;
 mod missing_sealing_keys;

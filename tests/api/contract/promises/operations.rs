@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 104] = [
+pub const PROMISES: [Promise; 105] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -109,6 +109,14 @@ pub const PROMISES: [Promise; 104] = [
             "relay::worker_leases::a_report_of_all_relays_shows_bytes_at_once_and_writes_them_every_30_seconds",
             "relay::worker_leases::dropped_packets_are_written_at_once",
             "relay::worker_leases::reports_may_reach_any_server",
+        ],
+    ),
+    (
+        "**Jobs.**",
+        &[
+            "lifecycle::leaders::a_job_has_another_leader_after_its_leader_was_killed",
+            "lifecycle::leaders::a_job_has_another_leader_while_its_leader_hangs",
+            "lifecycle::leaders::a_job_has_a_leader_again_after_its_session_was_ended",
         ],
     ),
     (
