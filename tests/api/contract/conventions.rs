@@ -10,7 +10,7 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 37] = [
+const IDEMPOTENT: [&str; 44] = [
     "AcceptInvitation",
     "BeginPasskeyAuthentication",
     "BeginPasskeyRegistration",
@@ -44,6 +44,7 @@ const IDEMPOTENT: [&str; 37] = [
     "RevealStreamKey",
     "RevokeInvitation",
     "RevokeOperatorKey",
+    "SetOrganizationQuota",
     "SignIn",
     "SignInWithIdToken",
     "SignInWithPasskey",

@@ -16,8 +16,9 @@ async fn set_quota(server: &TestServer, user: &User, quota: pb::Quota) {
         organization_id: user.user.id.clone(),
         quota: Some(quota),
     };
-    let set = operator.operator.clone().set_organization_quota(request);
-    assert_eq!(set.await.unwrap().into_inner().quota, Some(quota));
+    let mut operator = operator.operator.clone();
+    let set = operator.set_organization_quota(request).await;
+    assert_eq!(set.unwrap().into_inner().quota, Some(quota));
 }
 
 async fn create_project(

@@ -110,7 +110,9 @@ impl From<RefusalReason> for EndReason {
 impl From<RefusalCause> for RefusalReason {
     fn from(refusal: RefusalCause) -> Self {
         match refusal {
-            RefusalCause::Suspended => unreachable!("the model suspends no account"),
+            RefusalCause::Suspended | RefusalCause::QuotaExceeded(_) => {
+                unreachable!("the model suspends no account and sets no quota")
+            }
             RefusalCause::Disabled => Self::Disabled,
             RefusalCause::Held(_) => Self::Held,
             RefusalCause::Conflict => Self::Conflict,
