@@ -81,6 +81,28 @@ async fn an_operator_creates_lists_and_revokes_keys(#[values(Sqlite, Postgres)] 
 
 #[rstest]
 #[tokio::test]
+async fn an_operator_changes_single_limits_of_a_quota(#[values(Sqlite, Postgres)] engine: Engine) {
+    let fixture = Fixture::start(engine).await;
+    let ada = fixture.server.user().await;
+    ada.project().await;
+    let id = &*ada.user.id;
+
+    let none = printed(&fixture, &["get-quota", id]).await;
+    assert_eq!(none.matches("unlimited").count(), 5, "{none}");
+    let set = ["set-quota", id, "--projects=1", "--delivered-bytes=1000000"];
+    let set = printed(&fixture, &set).await;
+    assert_eq!(set.matches("unlimited").count(), 3, "{set}");
+    assert!(set.contains("1000000"), "{set}");
+
+    let lifted = printed(&fixture, &["set-quota", id, "--projects", "unlimited"]).await;
+    assert_eq!(lifted.matches("unlimited").count(), 4, "{lifted}");
+    assert!(lifted.contains("1000000"), "the other limit stays: {lifted}");
+    let nothing = admin(&fixture, &["set-quota", id]).await;
+    assert_eq!(nothing.exit_code, Some(2), "{nothing:?}");
+}
+
+#[rstest]
+#[tokio::test]
 async fn an_operator_suspends_and_resumes_a_user(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let ada = fixture.server.user().await;

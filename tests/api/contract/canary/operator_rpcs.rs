@@ -89,6 +89,22 @@ impl Recorder {
         };
         self.call::<()>(Succeeds, "OperatorService/GetUser", token, request)
             .await;
+        let request = pb::SetOrganizationQuotaRequest {
+            organization_id: id.clone(),
+            quota: Some(pb::Quota::default()),
+        };
+        let rpc = "OperatorService/SetOrganizationQuota";
+        self.call::<()>(Succeeds, rpc, token, request).await;
+        let wrong = pb::SetOrganizationQuotaRequest {
+            organization_id: self.new_secret("secret instead of an organization's id"),
+            quota: Some(pb::Quota::default()),
+        };
+        self.call::<()>(Fails, rpc, token, wrong).await;
+        let request = pb::GetOrganizationQuotaRequest {
+            organization_id: id.clone(),
+        };
+        let rpc = "OperatorService/GetOrganizationQuota";
+        self.call::<()>(Succeeds, rpc, token, request).await;
         let request = pb::SuspendUserRequest {
             user_id: id.clone(),
         };

@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 106] = [
+pub const PROMISES: [Promise; 107] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -456,6 +456,10 @@ pub const PROMISES: [Promise; 106] = [
     (
         "`list-users`, `get-user`",
         &["operator::admin_commands::an_operator_suspends_and_resumes_a_user"],
+    ),
+    (
+        "`get-quota`, `set-quota`",
+        &["operator::admin_commands::an_operator_changes_single_limits_of_a_quota"],
     ),
     (
         "`list-nodes`, `list-workers`",
