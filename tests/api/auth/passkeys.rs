@@ -438,7 +438,7 @@ async fn every_invalid_field_of_a_passkey_is_named(#[values(Sqlite)] engine: Eng
     for text in ["", "{}", "[1]", &"x".repeat(17 * 1024)] {
         let refusal = refused(sign_in_with(&server.channel, text).await);
         assert_eq!(refusal.fields(), ["passkey_assertion"], "{text}");
-        if text != "" {
+        if !text.is_empty() {
             let refusal = refused(sign_in_with_password(&server.channel, &ada, text).await);
             assert_eq!(refusal.fields(), ["passkey_assertion"], "{text}");
         }
