@@ -8,6 +8,15 @@ use super::{
 
 const SCOPE: &str = "operator:read";
 
+/// The limits of suspended users.
+const QUOTA: pb::Quota = pb::Quota {
+    projects: Some(7),
+    destinations: None,
+    live_streams: None,
+    stream_minutes: None,
+    delivered_bytes: None,
+};
+
 /// Creates and revokes operator keys; suspends and resumes users.
 pub struct Operators {
     anonymous: Caller,
@@ -85,6 +94,15 @@ impl Operators {
         let request = pb::SuspendUserRequest {
             user_id: user.id.clone(),
         };
+        let limits = pb::SetOrganizationQuotaRequest {
+            organization_id: user.id.clone(),
+            quota: Some(QUOTA),
+        };
+        self.operator
+            .write("SetOrganizationQuota", async |mut client| {
+                client.operator.set_organization_quota(limits.clone()).await
+            })
+            .await;
         self.operator
             .write("SuspendUser", async |mut client| {
                 client.operator.suspend_user(request.clone()).await
@@ -150,6 +168,19 @@ impl Operators {
 
     async fn check_user(&self, user: &User) {
         self.assert_state(user).await;
+        let request = pb::GetOrganizationQuotaRequest {
+            organization_id: user.user.id.clone(),
+        };
+        let answer = self
+            .operator
+            .read("GetOrganizationQuota", async |mut client| {
+                client
+                    .operator
+                    .get_organization_quota(request.clone())
+                    .await
+            })
+            .await;
+        assert_eq!(answer.quota, Some(QUOTA));
         let former = self.anonymous.with_token(&user.access_token);
         former.assert_token_is_refused().await;
         if !user.is_suspended {

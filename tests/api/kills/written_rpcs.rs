@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use crate::contract::descriptors::requests;
 
 /// The RPCs whose acknowledged writes survive kills.
-pub const WRITTEN_RPCS: [&str; 35] = [
+pub const WRITTEN_RPCS: [&str; 36] = [
     "BeginPublish",
     "ChangePassword",
     "ClaimRelays",
@@ -27,6 +27,7 @@ pub const WRITTEN_RPCS: [&str; 35] = [
     "RevokeSession",
     "RotateStreamKey",
     "RotateWebhookSecret",
+    "SetOrganizationQuota",
     "SignIn",
     "SignOut",
     "SignUp",

@@ -96,7 +96,10 @@ async fn an_operator_changes_single_limits_of_a_quota(#[values(Sqlite, Postgres)
 
     let lifted = printed(&fixture, &["set-quota", id, "--projects", "unlimited"]).await;
     assert_eq!(lifted.matches("unlimited").count(), 4, "{lifted}");
-    assert!(lifted.contains("1000000"), "the other limit stays: {lifted}");
+    assert!(
+        lifted.contains("1000000"),
+        "the other limit stays: {lifted}"
+    );
     let nothing = admin(&fixture, &["set-quota", id]).await;
     assert_eq!(nothing.exit_code, Some(2), "{nothing:?}");
 }
