@@ -14,14 +14,18 @@ use hdrhistogram::Histogram;
 use sluice::proto::v1::{
     self as pb, auth_service_client::AuthServiceClient, stream_service_client::StreamServiceClient,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
-use tonic::{Request, Streaming, metadata::MetadataValue, transport::Channel};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tonic::{Code, Request, Streaming, metadata::MetadataValue, transport::Channel};
 
 use crate::{Clock, seed::SeededProject, servers::Program};
 
 /// The intervals of a real edge.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 const SYNC_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The retries of a BeginPublish.
+const MAX_RETRIES: u32 = 60;
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The bytes that a stream receives and a relay sends in a second.
 const BYTE_RATE: i64 = 750_000;
@@ -65,8 +69,9 @@ pub async fn exchange(server: &Program, secret: String) -> anyhow::Result<String
     let address = format!("http://{}", server.address);
     let channel = Channel::from_shared(address)?.connect().await?;
     let request = pb::ExchangeApiKeyRequest { secret };
-    let answer = AuthServiceClient::new(channel).exchange_api_key(request);
-    Ok(answer.await?.into_inner().access_token)
+    let mut auth = AuthServiceClient::new(channel);
+    let answer = auth.exchange_api_key(request).await?;
+    Ok(answer.into_inner().access_token)
 }
 
 impl Edge {
@@ -126,10 +131,22 @@ impl Edge {
             media_flowing: true,
             ..Default::default()
         };
-        let called = Instant::now();
+        let mut client = self.client.clone();
+        let mut called = Instant::now();
         self.latencies.begins(&project.id, called);
-        let begun = self.client.clone().begin_publish(self.request(request));
-        let stream = begun.await?.into_inner().stream.context("a stream")?;
+        let mut begun = client.begin_publish(self.request(request.clone())).await;
+        // As a real edge does on a machine that is too busy.
+        for _ in 0..MAX_RETRIES {
+            match &begun {
+                Err(status) if status.code() == Code::Unavailable => {}
+                _ => break,
+            }
+            sleep(RETRY_DELAY).await;
+            called = Instant::now();
+            self.latencies.begins(&project.id, called);
+            begun = client.begin_publish(self.request(request.clone())).await;
+        }
+        let stream = begun?.into_inner().stream.context("a stream")?;
         Latencies::add(&self.latencies.begin, called);
         self.state().streams.insert(place, stream);
         Ok(())
@@ -145,8 +162,8 @@ impl Edge {
                 epoch: stream.epoch,
                 publisher: stream.publisher,
             };
-            let ended = self.client.clone().end_publish(self.request(request));
-            ended.await?;
+            let mut client = self.client.clone();
+            client.end_publish(self.request(request)).await?;
         }
         self.begin(place).await
     }
@@ -181,8 +198,9 @@ impl Edge {
             capacity: 100,
             ..Default::default()
         };
-        let claims = self.client.clone().claim_relays(self.request(request));
-        Ok(claims.await?.into_inner())
+        let mut client = self.client.clone();
+        let claims = client.claim_relays(self.request(request)).await?;
+        Ok(claims.into_inner())
     }
 
     fn handle(&self, message: pb::ClaimRelaysResponse) {
@@ -243,8 +261,9 @@ impl Edge {
             reports,
             destination_checks: Vec::new(),
         };
-        let answer = self.client.clone().report_relays(self.request(request));
-        let lost = answer.await?.into_inner().lost_lease_ids;
+        let mut client = self.client.clone();
+        let answer = client.report_relays(self.request(request)).await?;
+        let lost = answer.into_inner().lost_lease_ids;
         let mut state = self.state();
         for lease_id in lost {
             if state.leases.remove(&lease_id).is_some() {

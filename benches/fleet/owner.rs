@@ -28,8 +28,8 @@ impl Owner {
             display_name: "Fleet".to_owned(),
             ..Default::default()
         };
-        let answer = AuthServiceClient::new(channel).sign_up(request);
-        let answer = answer.await?.into_inner();
+        let mut auth = AuthServiceClient::new(channel);
+        let answer = auth.sign_up(request).await?.into_inner();
         Ok(Self {
             user_id: answer.user.context("a user")?.id,
             token: answer.tokens.context("tokens")?.access_token,

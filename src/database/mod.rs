@@ -29,6 +29,7 @@ mod errors;
 mod group_commit;
 mod handle;
 mod idle_list;
+mod leaders;
 mod leadership;
 mod local_state;
 mod migrations;
