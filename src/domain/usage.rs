@@ -159,9 +159,14 @@ impl UsageReading {
         let until = stream.end_time.map_or(now, |end| end.min(now));
         let recorded = stream.meter.and_then(|meter| meter.until_time);
         let since = recorded.or(stream.live_time);
-        let reached = since.map(|since| until.clamp(since, since + MAX_TIME));
+        let reached = since.map(|since| match stream.end_time {
+            // It was read after its end, before that was written.
+            Some(_) if until < since => until,
+            _ => until.clamp(since, since + MAX_TIME),
+        });
         if let Some((since, reached)) = since.zip(reached) {
-            self.add_time(stream, since, reached);
+            self.add_time(stream, since, reached, 1);
+            self.add_time(stream, reached, since, -1);
         }
         let meter = StreamMeter {
             until_time: reached,
@@ -202,13 +207,13 @@ impl UsageReading {
         }));
     }
 
-    /// Adds the time of a stream to each hour that it lies in.
-    fn add_time(&mut self, stream: &MeteredStream, since: Time, until: Time) {
+    /// Adds a multiple of the time of a stream to each hour that it lies in.
+    fn add_time(&mut self, stream: &MeteredStream, since: Time, until: Time, factor: i64) {
         let mut from = since;
         while from < until {
             let to = (hour_of(from) + TimeDelta::hours(1)).min(until);
             let usage = Usage {
-                stream_us: (to - from).num_microseconds().unwrap_or_default(),
+                stream_us: factor * (to - from).num_microseconds().unwrap_or_default(),
                 ..Usage::default()
             };
             self.add(stream, from, Uuid::nil(), usage);
@@ -346,6 +351,18 @@ mod tests {
         assert_eq!(days, [7, 7, 6]);
         let finished = readings.map(|reading| reading.finished.len());
         assert_eq!(finished, [0, 0, 1], "not before the last one");
+    }
+
+    #[test]
+    fn the_time_after_an_end_that_was_written_late_is_taken_back() {
+        let mut stream = stream();
+        let first = total(&read(&mut stream, at(100))).stream_us;
+
+        stream.end_time = Some(at(99));
+        let second = total(&read(&mut stream, at(110))).stream_us;
+        let third = total(&read(&mut stream, at(120))).stream_us;
+
+        assert_eq!([first, second, third], [100_000_000, -1_000_000, 0]);
     }
 
     #[test]

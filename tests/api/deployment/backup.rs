@@ -70,6 +70,8 @@ async fn after_a_backup_and_restore_all_sessions_streams_and_relays_continue(
     let PopulatedDatabase { database, clients } = PopulatedDatabase::create(engine).await;
     let directory = TempDir::new().unwrap();
 
+    let users = "select count(*) from users";
+    let saved = database.number(users).await;
     let server = TestServer::start_on(database, &[]).await;
     run_documented_commands("Save the keys", directory.path(), &server.database).await;
     run_documented_commands(&format!("Save {name}"), directory.path(), &server.database).await;
@@ -80,7 +82,7 @@ async fn after_a_backup_and_restore_all_sessions_streams_and_relays_continue(
     run_documented_commands("Put back the keys", directory.path(), &database).await;
     run_documented_commands(&format!("Put back {name}"), directory.path(), &database).await;
 
-    assert_eq!(database.number("select count(*) from users").await, 1);
+    assert_eq!(database.number(users).await, saved);
     clients
         .assert_all_continue(database.url, database.directory)
         .await;

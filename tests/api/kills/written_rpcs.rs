@@ -42,10 +42,22 @@ pub const WRITTEN_RPCS: [&str; 36] = [
     "UpdateWebhook",
 ];
 
-/// The RPCs that need a received message, an authenticator, a passkey or an OpenID Connect issuer. Their transactions are like
-/// those of SignUp, SignIn, ChangePassword and UpdateMe. And those that need an endpoint of a
-/// webhook: one writes nothing, the other one a number that nothing depends on.
-const NOT_WRITTEN: [&str; 21] = [
+/// The RPCs that need a received message, an authenticator, a passkey or an OpenID Connect issuer.
+/// Their transactions are like those of SignUp, SignIn, ChangePassword and UpdateMe. Those of
+/// organizations are among them, because who creates or joins one has verified an address. And those
+/// that need an endpoint of a webhook: one writes nothing, the other one a number that nothing
+/// depends on.
+const NOT_WRITTEN: [&str; 31] = [
+    "AcceptInvitation",
+    "CreateInvitation",
+    "CreateOrganization",
+    "DeleteOrganization",
+    "LeaveOrganization",
+    "RemoveMember",
+    "RevokeInvitation",
+    "TransferProject",
+    "UpdateMember",
+    "UpdateOrganization",
     "CancelEmailChange",
     "ConfirmEmailChange",
     "RequestEmailChange",

@@ -146,6 +146,23 @@ impl Worker {
         client.report_relays(request).await.unwrap().into_inner()
     }
 
+    /// Ends ClaimRelays, and then sends a report.
+    pub async fn report_after_leaving(self, report: pb::RelayReport) {
+        let Self {
+            id,
+            mut client,
+            answer,
+            ..
+        } = self;
+        drop(answer);
+        let request = pb::ReportRelaysRequest {
+            worker_id: id,
+            reports: vec![report],
+            ..Default::default()
+        };
+        client.stream.report_relays(request).await.unwrap();
+    }
+
     /// Sends a report, whose lease must be renewed.
     pub async fn expect_accepted(&self, report: pb::RelayReport) {
         let answer = self.report(vec![report]).await;
