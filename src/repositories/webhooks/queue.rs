@@ -55,12 +55,12 @@ macro_rules! select_due {
             ") pair
              cross join webhooks w
              cross join projects p
-             left join users u on u.id = w.owner_id
+             cross join organizations o
              left join webhook_cursors c
                on c.webhook_id = pair.webhook_id and c.project_id = pair.project_id
-             where w.id = pair.webhook_id and p.id = pair.project_id
-               and (select o.delete_time is null from organizations o where o.id = w.owner_id)
-               and u.suspend_time is null
+             where w.id = pair.webhook_id and p.id = pair.project_id and o.id = w.owner_id
+               and o.delete_time is null
+               and (select u.suspend_time from users u where u.id = w.owner_id) is null
                and (c.revision is null
                     or (c.revision < p.revision and c.next_attempt_time <= $1
                         and (c.lease_expire_time is null or c.lease_expire_time <= $1)))

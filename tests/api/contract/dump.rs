@@ -22,6 +22,9 @@ pub async fn dump(database: &TestDatabase) -> Vec<String> {
 pub async fn settled_dump(database: &TestDatabase) -> Vec<String> {
     let waiting = "select (select count(*) from outbox)
         + (select count(*) from users where delete_time is not null)
+        + (select count(*) from organizations o
+           where delete_time is not null
+             and not exists (select 1 from projects p where p.owner_id = o.id))
         + (select count(*) from destinations where delete_time is not null)
         + (select count(*) from organizations
            where delete_time is not null and not personal

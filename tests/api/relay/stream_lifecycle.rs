@@ -81,7 +81,8 @@ async fn the_end_of_a_stream_stops_its_relays(#[values(Sqlite, Postgres)] engine
         fixture.destination(name).await;
     }
     let live = fixture.live("c1").await;
-    let mut worker = fixture.worker("w1").await;
+    // It has no room for another one.
+    let mut worker = fixture.worker_with("w1", "", 3).await;
     let assigned = worker.next_assignments(3).await;
     let idle = fixture.destination("stopped").await;
     fixture.start_relay(&live, &idle).await;
