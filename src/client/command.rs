@@ -156,7 +156,7 @@ pub enum ClientCommand {
     /// How long projects streamed, and how much was delivered.
     Usage {
         #[command(flatten)]
-        usage: UsageArguments,
+        usage: Box<UsageArguments>,
         #[command(flatten)]
         options: ClientOptions,
     },

@@ -43,8 +43,9 @@ pub struct DueEvents {
 }
 
 /// Selects [`DueEvents`] at `$1`, at most `$2`; of failing webhooks if `$3`. The pairs of webhooks
-/// and projects come first: `cross join` keeps SQLite from reading all projects or
-/// organizations. A personal organization has the id of its user, who may be suspended.
+/// and projects come first: `cross join` keeps SQLite from reading all projects. The organization is
+/// a value and not a table to be joined, so that every plan looks it up. A personal organization has
+/// the id of its user, who may be suspended.
 macro_rules! select_due {
     ($pairs:expr, $busy:literal) => {
         concat!(
@@ -55,11 +56,10 @@ macro_rules! select_due {
             ") pair
              cross join webhooks w
              cross join projects p
-             cross join organizations o
              left join webhook_cursors c
                on c.webhook_id = pair.webhook_id and c.project_id = pair.project_id
-             where w.id = pair.webhook_id and p.id = pair.project_id and o.id = w.owner_id
-               and o.delete_time is null
+             where w.id = pair.webhook_id and p.id = pair.project_id
+               and (select o.delete_time is null from organizations o where o.id = w.owner_id)
                and (select u.suspend_time from users u where u.id = w.owner_id) is null
                and (c.revision is null
                     or (c.revision < p.revision and c.next_attempt_time <= $1

@@ -172,6 +172,7 @@ async fn every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id(
         // The rows of what an owner has deleted disappear by themselves.
         eventually("no row is going to be deleted", async || {
             let deleted = "select (select count(*) from destinations where delete_time is not null)
+                + (select count(*) from organizations where delete_time is not null)
                 + (select count(*) from webhooks where delete_time is not null)";
             (server.database.number(deleted).await == 0).then_some(())
         })
