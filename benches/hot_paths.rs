@@ -6,8 +6,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use sluice::{
     auth::{AccessTokens, Caller, Sealer, SealingSecret, SigningKeys, Subject, TokenSettings},
     domain::{
-        OutagePolicy, Project, ProjectId, PublishConflictPolicy, ReconnectWindow, Scope, Secret,
-        SessionId, StreamKey, UserId, now,
+        OrganizationId, OutagePolicy, Project, ProjectId, PublishConflictPolicy, ReconnectWindow,
+        Scope, Secret, SessionId, StreamKey, UserId, now,
     },
     proto::v1 as pb,
     telemetry::metrics::call_metrics,
@@ -92,6 +92,7 @@ fn sealing(criterion: &mut Criterion) {
 /// The conversion of a project to its message.
 fn conversion(criterion: &mut Criterion) {
     let project = Project {
+        organization_id: Some(OrganizationId::generate()),
         id: ProjectId::generate(),
         display_name: "Show".to_owned(),
         disabled: false,

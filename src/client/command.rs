@@ -156,7 +156,7 @@ pub enum ClientCommand {
     /// How long projects streamed, and how much was delivered.
     Usage {
         #[command(flatten)]
-        usage: Box<UsageArguments>,
+        usage: UsageArguments,
         #[command(flatten)]
         options: ClientOptions,
     },

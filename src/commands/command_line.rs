@@ -78,7 +78,7 @@ enum SubCommand {
     #[command(subcommand)]
     Api(Api),
     #[command(flatten)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
     /// Print completions for a shell.
     Completions(Completions),
     /// Write man pages.
@@ -120,7 +120,7 @@ pub fn run() -> ExitCode {
         }
         SubCommand::Admin(command) => admin::run(command),
         SubCommand::Api(command) => api::run(command),
-        SubCommand::Client(command) => run_client(command),
+        SubCommand::Client(command) => run_client(*command),
         SubCommand::Completions(arguments) => {
             documents::completions(&mut CommandLine::command(), &arguments)
         }

@@ -364,7 +364,6 @@ async fn a_suspended_user_does_not_sign_in(#[values(Sqlite, Postgres)] engine: E
     let mut operator = server.operator(&[Scope::OperatorWrite]).await.operator;
     let request = pb::SuspendUserRequest {
         user_id: ada.user.id.clone(),
-        ..Default::default()
     };
     operator.suspend_user(request).await.unwrap();
 

@@ -40,7 +40,6 @@ async fn delete(user: &User, id: &str, force: bool) -> Result<(), Status> {
 async fn delete_me(user: &User) -> Result<(), Status> {
     let request = pb::DeleteMeRequest {
         password: user.password.to_owned(),
-        ..Default::default()
     };
     user.client.auth.clone().delete_me(request).await.map(drop)
 }
