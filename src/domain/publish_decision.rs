@@ -66,16 +66,18 @@ pub enum RefusalCause {
 }
 
 impl BeginDecision {
-    /// What a quota limits of the stream that begins; nothing if none begins.
-    pub fn quotas(self) -> &'static [QuotaKind] {
+    /// What a quota limits of the stream that begins; nothing if none begins. `replaces` tells
+    /// whether the project has a stream that ends with it: also one that its media server has lost.
+    pub fn quotas(self, replaces: bool) -> &'static [QuotaKind] {
         match self {
-            Self::Begin => &[
+            Self::Begin | Self::TakeOver if replaces => {
+                &[QuotaKind::StreamMinutes, QuotaKind::DeliveredBytes]
+            }
+            Self::Begin | Self::TakeOver => &[
                 QuotaKind::LiveStreams,
                 QuotaKind::StreamMinutes,
                 QuotaKind::DeliveredBytes,
             ],
-            // It replaces a running stream.
-            Self::TakeOver => &[QuotaKind::StreamMinutes, QuotaKind::DeliveredBytes],
             Self::Resume | Self::Repeat | Self::Replace => &[],
         }
     }

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     database::{Engine, Transaction},
     domain::{
-        BeginDecision, EndReason, ProjectId, PublishRules, Publisher, QuotaExcess, RefusalCause,
-        SealedPlayUrl, Stream, StreamId, StreamState, Time,
+        BeginDecision, EndReason, ProjectId, PublishRules, Publisher, QuotaExcess, QuotaKind,
+        RefusalCause, SealedPlayUrl, Stream, StreamId, StreamState, Time,
     },
     error::{Error, Result},
     repositories::{Publishing, quotas},
@@ -391,21 +391,21 @@ impl BeginState {
 }
 
 impl Decision {
+    /// What a quota limits of the stream that begins.
+    fn quotas(&self) -> &'static [QuotaKind] {
+        self.kind.quotas(self.state.stream.is_some())
+    }
+
     /// Whether a quota limits the stream that begins.
     fn has_quota(&self) -> bool {
-        self.rules.limited_organization.is_some() && !self.kind.quotas().is_empty()
+        self.rules.limited_organization.is_some() && !self.quotas().is_empty()
     }
 
     /// The limit that the stream that begins would exceed.
     async fn excess(&self, tx: &mut Transaction, now: Time) -> Result<Option<QuotaExcess>> {
-        let kinds = self.kind.quotas();
-        match self
-            .rules
-            .limited_organization
-            .filter(|_| !kinds.is_empty())
-        {
-            Some(id) => quotas::reached(tx, id, kinds, now).await,
-            None => Ok(None),
+        match self.rules.limited_organization {
+            Some(id) if self.has_quota() => quotas::reached(tx, id, self.quotas(), now).await,
+            _ => Ok(None),
         }
     }
 

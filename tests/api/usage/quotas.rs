@@ -198,6 +198,35 @@ async fn parallel_publishers_at_two_replicas_never_exceed_the_quota_of_streams(
 
 #[rstest]
 #[tokio::test]
+async fn the_stream_of_a_restarted_media_server_does_not_count_against_the_next_one(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let quota = pb::Quota {
+        live_streams: Some(1),
+        ..Default::default()
+    };
+    set_quota(&fixture.server, &fixture.owner, quota).await;
+    let lost = fixture.live("c1").await;
+
+    let request = pb::BeginPublishRequest {
+        stream_key: fixture.key.clone(),
+        publisher: Some(pb::Publisher {
+            boot_id: "b2".to_owned(),
+            ..MediaServer::connection("c1")
+        }),
+        ..Default::default()
+    };
+    let mut streams = fixture.node.client.stream.clone();
+    let begun = streams.begin_publish(request).await.unwrap();
+
+    assert_ne!(begun.into_inner().stream.unwrap().id, lost.id);
+    let live = "select count(*) from streams where end_time is null";
+    assert_eq!(fixture.server.database.number(live).await, 1);
+}
+
+#[rstest]
+#[tokio::test]
 async fn a_refused_publisher_is_shown_to_the_owner(#[values(Sqlite, Postgres)] engine: Engine) {
     let fixture = Fixture::start(engine).await;
     let quota = pb::Quota {
