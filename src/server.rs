@@ -237,6 +237,7 @@ fn services(
 
     let organization = OrganizationService::new(OrganizationDependencies {
         database: database.clone(),
+        revocations: components.revocations.clone(),
         sealer: keys.sealer.clone(),
         limits: config.organizations.limits(),
         outbox: components.outbox.clone(),

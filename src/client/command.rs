@@ -116,7 +116,7 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
-    /// API keys of the signed-in user, for programs.
+    /// API keys of the signed-in user, or of an organization, for programs.
     Key {
         #[command(subcommand)]
         command: KeyCommand,
@@ -137,7 +137,7 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
-    /// List the audit log of the signed-in user.
+    /// List the audit log of the signed-in user, or with --organization that of an organization.
     Audit {
         #[command(flatten)]
         limit: Limit,

@@ -23,7 +23,7 @@ mod webhooks;
 
 pub use accounts::{
     ApiKeys, ConfirmedEmail, CountedAttempt, EmailChanges, FailedAttempts, Identities, IssuedToken,
-    KnownNetworks, MailTokens, NewOperatorKey, NewSecondFactor, NewSecret, NewUser, Notices,
+    KnownNetworks, ListedKeys, MailTokens, NewOperatorKey, NewSecondFactor, NewSecret, NewUser, Notices,
     OperatorKeys, Recipient, RepeatableSecret, RevocationCursor, SecondFactorProof, SecondFactors,
     Sessions, SignedIn, TokenRevocations, UserAccounts, Users, VerifiedCredential,
     VerifiedSecondFactor,

@@ -87,6 +87,17 @@ pub fn id_fields() -> Vec<IdField> {
             request_id: id,
             ..Default::default()
         };
+        "AuthService/CreateApiKey organization_id": ORGANIZATION, id => pb::CreateApiKeyRequest {
+            display_name: "A program".to_owned(),
+            scopes: vec!["projects:read".to_owned()],
+            organization_id: id,
+            ..Default::default()
+        };
+        "AuthService/ListApiKeys organization_id": ORGANIZATION, id =>
+            pb::ListApiKeysRequest { organization_id: id, ..Default::default() };
+        // A key of a personal organization has no other owner.
+        "AuthService/AdoptApiKey api_key_id": Kind::OwnedWithAnother(Resource::ApiKey), id =>
+            pb::AdoptApiKeyRequest { api_key_id: id };
         "AuthService/RevokeApiKey api_key_id": Kind::Owned(Resource::ApiKey), id =>
             pb::RevokeApiKeyRequest { api_key_id: id, ..Default::default() };
         "AuthService/RevokeApiKey request_id": Kind::RequestId, id => pb::RevokeApiKeyRequest { api_key_id: UNKNOWN.to_owned(), request_id: id };
@@ -277,6 +288,10 @@ pub fn id_fields() -> Vec<IdField> {
         "OperatorService/ListAuditEvents operator_key_id": Kind::Operator, id =>
             pb::OperatorServiceListAuditEventsRequest { operator_key_id: id, ..Default::default() };
         "WebhookService/CreateWebhook project_id": PROJECT, id => create_webhook(id, String::new());
+        "WebhookService/CreateWebhook organization_id": ORGANIZATION, id =>
+            pb::CreateWebhookRequest { organization_id: id, ..create_webhook(String::new(), String::new()) };
+        "WebhookService/ListWebhooks organization_id": ORGANIZATION, id =>
+            pb::ListWebhooksRequest { organization_id: id, ..Default::default() };
         "WebhookService/CreateWebhook request_id": Kind::RequestId, id =>
             create_webhook(String::new(), id);
         "WebhookService/GetWebhook webhook_id": WEBHOOK, id =>
@@ -378,6 +393,8 @@ pub fn id_fields() -> Vec<IdField> {
             invitation(UNKNOWN.to_owned(), id);
         "OrganizationService/ListInvitations organization_id": ORGANIZATION, id =>
             pb::ListInvitationsRequest { organization_id: id, ..Default::default() };
+        "OrganizationService/ListOrganizationAuditEvents organization_id": ORGANIZATION, id =>
+            pb::ListOrganizationAuditEventsRequest { organization_id: id, ..Default::default() };
         "OrganizationService/RevokeInvitation invitation_id": Kind::Owned(Resource::Invitation), id =>
             pb::RevokeInvitationRequest { invitation_id: id };
         "OrganizationService/TransferProject project_id":

@@ -77,7 +77,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 16] {
+fn lists() -> [List; 17] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -97,6 +97,8 @@ fn lists() -> [List; 16] {
         "OrganizationService/ListMembers" ListMembersRequest { organization_id: Ids::organization };
         "OrganizationService/ListInvitations"
             ListInvitationsRequest { organization_id: Ids::organization };
+        "OrganizationService/ListOrganizationAuditEvents"
+            ListOrganizationAuditEventsRequest { organization_id: Ids::organization };
     }
 }
 

@@ -288,6 +288,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "32_create_invitations.sql",
         "0a8df60921045a83d650f065b4723661a2bd5544a2b81402d7020ba32a695ca5",
     ),
+    (
+        "postgres",
+        "40_add_organization_keys.sql",
+        "6cbb284dd14826f317be97f28d5de37d34e3455a66060842d204385d7c557a86",
+    ),
+    (
+        "sqlite",
+        "40_add_organization_keys.sql",
+        "808236b3fd887bd2c2031ca2038718bb893a83d253d7f57fd4260e527757c220",
+    ),
 ];
 
 #[rstest]

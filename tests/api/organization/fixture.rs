@@ -33,11 +33,8 @@ pub async fn create(user: &User) -> pb::Organization {
         display_name: "Studio".to_owned(),
         ..Default::default()
     };
-    let created = user
-        .client
-        .organization
-        .clone()
-        .create_organization(request);
+    let mut organizations = user.client.organization.clone();
+    let created = organizations.create_organization(request);
     created.await.unwrap().into_inner().organization.unwrap()
 }
 
@@ -46,7 +43,8 @@ pub async fn get(user: &User, id: &str) -> Result<pb::Organization, Status> {
     let request = pb::GetOrganizationRequest {
         organization_id: id.to_owned(),
     };
-    let got = user.client.organization.clone().get_organization(request);
+    let mut organizations = user.client.organization.clone();
+    let got = organizations.get_organization(request);
     Ok(got.await?.into_inner().organization.unwrap())
 }
 
@@ -63,11 +61,8 @@ pub async fn invite(
         role: role.into(),
         request_id: String::new(),
     };
-    let created = inviter
-        .client
-        .organization
-        .clone()
-        .create_invitation(request);
+    let mut organizations = inviter.client.organization.clone();
+    let created = organizations.create_invitation(request);
     Ok(created.await?.into_inner().invitation.unwrap())
 }
 
@@ -114,7 +109,8 @@ pub async fn set_role(
         user_id: member.user.id.clone(),
         role: role.into(),
     };
-    let updated = user.client.organization.clone().update_member(request);
+    let mut organizations = user.client.organization.clone();
+    let updated = organizations.update_member(request);
     Ok(updated.await?.into_inner().member.unwrap())
 }
 
@@ -124,7 +120,8 @@ pub async fn remove(user: &User, organization_id: &str, member: &User) -> Result
         organization_id: organization_id.to_owned(),
         user_id: member.user.id.clone(),
     };
-    let removed = user.client.organization.clone().remove_member(request);
+    let mut organizations = user.client.organization.clone();
+    let removed = organizations.remove_member(request);
     removed.await.map(drop)
 }
 
@@ -133,7 +130,8 @@ pub async fn leave(user: &User, organization_id: &str) -> Result<(), Status> {
     let request = pb::LeaveOrganizationRequest {
         organization_id: organization_id.to_owned(),
     };
-    let left = user.client.organization.clone().leave_organization(request);
+    let mut organizations = user.client.organization.clone();
+    let left = organizations.leave_organization(request);
     left.await.map(drop)
 }
 
@@ -195,6 +193,7 @@ pub async fn transfer(
         project_id: project.id.clone(),
         organization_id: organization_id.to_owned(),
     };
-    let moved = user.client.organization.clone().transfer_project(request);
+    let mut organizations = user.client.organization.clone();
+    let moved = organizations.transfer_project(request);
     Ok(moved.await?.into_inner().project.unwrap())
 }

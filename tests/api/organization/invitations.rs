@@ -16,7 +16,8 @@ async fn list(user: &User, organization_id: &str) -> Vec<pb::Invitation> {
         organization_id: organization_id.to_owned(),
         ..Default::default()
     };
-    let listed = user.client.organization.clone().list_invitations(request);
+    let mut organizations = user.client.organization.clone();
+    let listed = organizations.list_invitations(request);
     listed.await.unwrap().into_inner().invitations
 }
 
@@ -24,7 +25,8 @@ async fn revoke(user: &User, id: &str) -> Result<(), tonic::Status> {
     let request = pb::RevokeInvitationRequest {
         invitation_id: id.to_owned(),
     };
-    let revoked = user.client.organization.clone().revoke_invitation(request);
+    let mut organizations = user.client.organization.clone();
+    let revoked = organizations.revoke_invitation(request);
     revoked.await.map(drop)
 }
 
@@ -229,7 +231,8 @@ async fn an_invitation_needs_mail_and_valid_fields(#[values(Sqlite, Postgres)] e
         role: 0,
         request_id: "1".to_owned(),
     };
-    let sent = owner.client.organization.clone().create_invitation(request);
+    let mut organizations = owner.client.organization.clone();
+    let sent = organizations.create_invitation(request);
     let fields = ["email", "organization_id", "request_id", "role"];
     assert_eq!(refused(sent.await).fields(), fields);
     let unknown = Uuid::now_v7().to_string();

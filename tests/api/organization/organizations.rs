@@ -10,7 +10,8 @@ use crate::harness::{Engine, Postgres, Sqlite, TestServer, User, eventually};
 
 async fn list(user: &User) -> Vec<pb::Organization> {
     let request = pb::ListOrganizationsRequest::default();
-    let listed = user.client.organization.clone().list_organizations(request);
+    let mut organizations = user.client.organization.clone();
+    let listed = organizations.list_organizations(request);
     listed.await.unwrap().into_inner().organizations
 }
 
@@ -20,11 +21,8 @@ async fn rename(user: &User, id: &str, name: &str) -> Result<pb::Organization, S
         display_name: Some(name.to_owned()),
         ..Default::default()
     };
-    let updated = user
-        .client
-        .organization
-        .clone()
-        .update_organization(request);
+    let mut organizations = user.client.organization.clone();
+    let updated = organizations.update_organization(request);
     Ok(updated.await?.into_inner().organization.unwrap())
 }
 
@@ -34,11 +32,8 @@ async fn delete(user: &User, id: &str, force: bool) -> Result<(), Status> {
         force,
         ..Default::default()
     };
-    let deleted = user
-        .client
-        .organization
-        .clone()
-        .delete_organization(request);
+    let mut organizations = user.client.organization.clone();
+    let deleted = organizations.delete_organization(request);
     deleted.await.map(drop)
 }
 
@@ -155,11 +150,8 @@ async fn a_user_has_a_limited_number_of_organizations(#[values(Sqlite, Postgres)
         ..Default::default()
     };
 
-    let created = user
-        .client
-        .organization
-        .clone()
-        .create_organization(request);
+    let mut organizations = user.client.organization.clone();
+    let created = organizations.create_organization(request);
     let class = (Code::FailedPrecondition, "ORGANIZATION_LIMIT_REACHED");
     assert_eq!(refused(created.await).class(), class);
 
