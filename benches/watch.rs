@@ -268,7 +268,7 @@ impl Owner {
         });
         let request = self.request(pb::WatchProjectsRequest {
             projects: named.collect(),
-            with_stats: false,
+            ..Default::default()
         });
         let mut streams = StreamServiceClient::new(self.channel.clone());
         let mut answer = streams.watch_projects(request).await?.into_inner();

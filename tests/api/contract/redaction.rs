@@ -95,7 +95,7 @@ fn debug_output_redacts_every_field_that_the_contract_marks_as_secret() {
         RotateStreamKeyResponse RotateWebhookSecretResponse SignInRequest SignInResponse
         SignInWithIdTokenRequest SignInWithIdTokenResponse SignUpRequest SignUpResponse Tokens
         SyncNodeRequest UpdateDestinationRequest VerifyEmailRequest
-        CancelEmailChangeRequest ConfirmEmailChangeRequest
+        AcceptInvitationRequest CancelEmailChangeRequest ConfirmEmailChangeRequest
     };
     let contract = Contract {
         messages: messages(),

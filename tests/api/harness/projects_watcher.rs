@@ -35,6 +35,7 @@ impl ProjectsWatcher {
         let request = pb::WatchProjectsRequest {
             projects: watched.collect(),
             with_stats,
+            ..Default::default()
         };
         let response = client.stream.clone().watch_projects(request).await?;
         let revisions = projects.iter().filter(|(_, after)| *after > 0);

@@ -22,6 +22,7 @@ async fn a_project_with_only_a_name_gets_the_defaults(#[values(Sqlite, Postgres)
 
     let defaults = pb::Project {
         id: project.id.clone(),
+        organization_id: user.user.id.clone(),
         display_name: "Show".to_owned(),
         disabled: false,
         reconnect_window: duration(60, 0),
@@ -73,6 +74,7 @@ async fn a_project_is_created_as_requested(#[values(Sqlite, Postgres)] engine: E
             publish_conflict_policy: policy.into(),
             request_id: Uuid::now_v7().to_string(),
             outage_policy: outages.into(),
+            organization_id: String::new(),
         };
 
         let (project, _) = user.project_with(request).await;
@@ -142,6 +144,7 @@ async fn all_invalid_fields_are_named_at_once() {
         publish_conflict_policy: 99,
         request_id: "1".to_owned(),
         outage_policy: 99,
+        organization_id: String::new(),
     };
     let refusal = refused(user.client.project.create_project(request).await);
 

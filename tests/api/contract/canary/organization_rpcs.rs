@@ -134,7 +134,7 @@ impl Recorder {
         token: &str,
         organization_id: &str,
     ) {
-        for email in ["ada.new@example.com", "bob@example.com"] {
+        for email in ["ada@example.com", "bob@example.com"] {
             let request = pb::CreateInvitationRequest {
                 organization_id: organization_id.to_owned(),
                 email: email.to_owned(),
@@ -149,7 +149,7 @@ impl Recorder {
             token: self.new_secret("unknown token of an invitation"),
         };
         self.call::<()>(Fails, rpc, token, unknown).await;
-        let mail = database.mail("ada.new@example.com", "nvitation", 1).await;
+        let mail = database.mail("ada@example.com", "nvitation", 1).await;
         let request = pb::AcceptInvitationRequest {
             token: self.secret("token of an invitation", &mail.token()),
         };

@@ -307,6 +307,7 @@ impl Recorder {
                 after_revision,
             }],
             with_stats: true,
+            ..Default::default()
         };
         for after_revision in [1, 0] {
             let request = request(project.to_owned(), after_revision);
