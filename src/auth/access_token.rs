@@ -176,9 +176,7 @@ mod tests {
     use super::{AccessTokens, TokenSettings};
     use crate::{
         auth::{Caller, SigningKeys, Subject},
-        domain::{
-            ApiKeyId, NodeId, OrganizationId, Scope, Secret, SessionId, UserId, now,
-        },
+        domain::{ApiKeyId, NodeId, OrganizationId, Scope, Secret, SessionId, UserId, now},
     };
 
     const SECRET: &str = "a secret of at least thirty-two bytes";

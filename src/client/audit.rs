@@ -28,7 +28,9 @@ async fn print_of_organization(
             ..Default::default()
         };
         let page = session.call(request, async |mut api, request| {
-            api.organization.list_organization_audit_events(request).await
+            api.organization
+                .list_organization_audit_events(request)
+                .await
         });
         let page = page.await?;
         Ok((page.audit_events, page.next_page_token))

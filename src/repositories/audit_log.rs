@@ -111,13 +111,7 @@ impl AuditLog {
                and coalesce(create_time, $4) > $4 and coalesce(create_time, $5) < $5
              order by id desc
              limit $3",
-            [
-                id,
-                page.below,
-                page.limit(),
-                created.after,
-                created.before
-            ]
+            [id, page.below, page.limit(), created.after, created.before]
         )
     }
 

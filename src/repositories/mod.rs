@@ -23,9 +23,9 @@ mod webhooks;
 
 pub use accounts::{
     ApiKeys, ConfirmedEmail, CountedAttempt, EmailChanges, FailedAttempts, Identities, IssuedToken,
-    KnownNetworks, ListedKeys, MailTokens, NewOperatorKey, NewSecondFactor, NewSecret, NewUser, Notices,
-    OperatorKeys, Recipient, RepeatableSecret, RevocationCursor, SecondFactorProof, SecondFactors,
-    Sessions, SignedIn, TokenRevocations, UserAccounts, Users, VerifiedCredential,
+    KnownNetworks, ListedKeys, MailTokens, NewOperatorKey, NewSecondFactor, NewSecret, NewUser,
+    Notices, OperatorKeys, Recipient, RepeatableSecret, RevocationCursor, SecondFactorProof,
+    SecondFactors, Sessions, SignedIn, TokenRevocations, UserAccounts, Users, VerifiedCredential,
     VerifiedSecondFactor,
 };
 pub use audit_log::AuditLog;

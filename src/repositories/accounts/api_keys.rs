@@ -7,8 +7,8 @@ use crate::{
     auth::{ApiKeySecret, Sealer},
     database::{Database, Transaction},
     domain::{
-        ApiKey, ApiKeyId, AuditContext, CreateTimeRange, EmailKind, NewApiKey, OrganizationId, Page,
-        ProjectId, Role, SessionId, Tenant, Time, UserId,
+        ApiKey, ApiKeyId, AuditContext, CreateTimeRange, EmailKind, NewApiKey, OrganizationId,
+        Page, ProjectId, Role, SessionId, Tenant, Time, UserId,
     },
     error::{Error, Result},
     repositories::{IdempotencyKey, audit_log, idempotency::change_once, organizations},

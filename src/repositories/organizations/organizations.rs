@@ -209,7 +209,10 @@ impl Organizations {
             Ok(ended)
         });
         let key = options.idempotency.as_ref();
-        change_once(&self.database, key, now, change, |_| async { Ok(Vec::new()) }).await
+        change_once(&self.database, key, now, change, |_| async {
+            Ok(Vec::new())
+        })
+        .await
     }
 
     /// The memberships of these users: pairs of a user and an organization.

@@ -473,9 +473,7 @@ impl From<ApiKey> for pb::ApiKey {
         Self {
             id: id.to_string(),
             user_id: user_id.map(|id| id.to_string()).unwrap_or_default(),
-            organization_id: organization_id
-                .map(|id| id.to_string())
-                .unwrap_or_default(),
+            organization_id: organization_id.map(|id| id.to_string()).unwrap_or_default(),
             display_name,
             scopes: scope_names(scopes),
             project_ids: project_ids.iter().map(ToString::to_string).collect(),

@@ -15,7 +15,7 @@ use crate::{
     proto::v1 as pb,
     repositories::{
         ApiKeys, AuditLog, EmailChanges, FailedAttempts, Identities, MailTokens, Notices, Outbox,
-        SecondFactors, Sessions, Users,
+        Projects, SecondFactors, Sessions, Users,
     },
     services::{paging::PageTokens, rpc::implement_service},
 };

@@ -86,13 +86,7 @@ impl OrganizationService {
         let Change { tenant, audit } = change.in_organization(id).of(id);
         let organization = self
             .organizations
-            .update(
-                tenant,
-                display_name.as_ref(),
-                &options,
-                &audit,
-                now(),
-            )
+            .update(tenant, display_name.as_ref(), &options, &audit, now())
             .await?;
 
         let organization = Some(organization.into());

@@ -80,12 +80,18 @@ async fn a_key_accesses_the_projects_of_its_organization_only(
     let scopes = ["projects:read", "projects:write"];
 
     let (key, secret) = create_key(&owner, &id, &scopes, Vec::new()).await.unwrap();
-    assert_eq!((&*key.organization_id, &*key.user_id), (&*id, &*owner.user.id));
+    assert_eq!(
+        (&*key.organization_id, &*key.user_id),
+        (&*id, &*owner.user.id)
+    );
     let of_ours = create_key(&owner, &id, &scopes, vec![ours.id.clone()]).await;
     let (restricted, restricted_secret) = of_ours.unwrap();
     let refusal = refused(create_key(&owner, &id, &scopes, vec![personal.id.clone()]).await);
     assert_eq!(refusal.class(), NOT_FOUND);
-    assert_eq!(key_ids(&owner, &id).await.unwrap(), [&*restricted.id, &*key.id]);
+    assert_eq!(
+        key_ids(&owner, &id).await.unwrap(),
+        [&*restricted.id, &*key.id]
+    );
     assert!(key_ids(&owner, "").await.unwrap().is_empty());
     let user_id = owner.user.id.clone();
 
@@ -94,16 +100,28 @@ async fn a_key_accesses_the_projects_of_its_organization_only(
     let seen = project_ids(&unrestricted, "").await.unwrap();
     assert_eq!(seen, [&*other.id, &*ours.id]);
     assert_eq!(project_ids(&unrestricted, &id).await.unwrap(), seen);
-    assert_eq!(refused(project_ids(&unrestricted, &user_id).await).class(), NOT_FOUND);
-    assert_eq!(refused(get_project(&unrestricted, &personal).await).class(), NOT_FOUND);
+    assert_eq!(
+        refused(project_ids(&unrestricted, &user_id).await).class(),
+        NOT_FOUND
+    );
+    assert_eq!(
+        refused(get_project(&unrestricted, &personal).await).class(),
+        NOT_FOUND
+    );
     rename_project(&unrestricted, &ours).await.unwrap();
     let (made, _) = create_project(&unrestricted, "").await.unwrap();
     assert_eq!(made.organization_id, id);
-    assert_eq!(refused(create_project(&unrestricted, &user_id).await).class(), NOT_FOUND);
+    assert_eq!(
+        refused(create_project(&unrestricted, &user_id).await).class(),
+        NOT_FOUND
+    );
 
     let restricted = program(&server, &restricted_secret, unrestricted).await;
     assert_eq!(project_ids(&restricted, "").await.unwrap(), [&*ours.id]);
-    assert_eq!(refused(get_project(&restricted, &other).await).class(), NOT_FOUND);
+    assert_eq!(
+        refused(get_project(&restricted, &other).await).class(),
+        NOT_FOUND
+    );
 }
 
 #[rstest]
@@ -126,7 +144,10 @@ async fn a_key_has_at_most_the_scopes_of_its_creators_role(
 
     // A lower role counts at once.
     set_role(&owner, &id, &member, Role::Viewer).await.unwrap();
-    assert_eq!(refused(rename_project(&program, &project).await).class(), INSUFFICIENT);
+    assert_eq!(
+        refused(rename_project(&program, &project).await).class(),
+        INSUFFICIENT
+    );
     get_project(&program, &project).await.unwrap();
 
     // A member sees and revokes the own keys, an admin all.

@@ -13,7 +13,9 @@ async fn list(user: &User, organization_id: &str) -> Result<Vec<(String, String)
         ..Default::default()
     };
     let mut organizations = user.client.organization.clone();
-    let listed = organizations.list_organization_audit_events(request).await?;
+    let listed = organizations
+        .list_organization_audit_events(request)
+        .await?;
     let events = listed.into_inner().audit_events.into_iter();
     let actions = events.map(|entry| (entry.event.unwrap().action, entry.user_id));
     Ok(actions.collect())
@@ -35,7 +37,13 @@ async fn admins_read_what_was_done_in_their_organization(
         stream_id: stream.id,
         ..Default::default()
     };
-    member.client.stream.clone().stop_stream(stop).await.unwrap();
+    member
+        .client
+        .stream
+        .clone()
+        .stop_stream(stop)
+        .await
+        .unwrap();
     refused(transfer(&member, &project, &other).await);
     remove(&owner, &id, &member).await.unwrap();
     refused(rename_project(&member, &project).await);

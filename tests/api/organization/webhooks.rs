@@ -61,7 +61,13 @@ async fn admins_make_the_webhooks_of_an_organization_which_members_see(
         let get = pb::GetWebhookRequest {
             webhook_id: of_all.id.clone(),
         };
-        member.client.webhook.clone().get_webhook(get).await.unwrap();
+        member
+            .client
+            .webhook
+            .clone()
+            .get_webhook(get)
+            .await
+            .unwrap();
     }
     let delete = pb::DeleteWebhookRequest {
         webhook_id: of_all.id.clone(),
