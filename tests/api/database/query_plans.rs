@@ -75,9 +75,9 @@ const GROWTH: &str = "
     insert into email_changes (user_id, new_email, new_email_key, create_time, expire_time)
     select u.id, u.email, u.email_key, u.create_time, u.create_time
     from users u;
-    insert into invitations (id, organization_id, email, email_key, role, inviter_id, create_time,
-                             expire_time)
-    select ID, u.id, u.email, u.email_key, 'viewer', u.id, u.create_time, u.create_time
+    insert into invitations (id, token_hash, organization_id, email, email_key, role, inviter_id,
+                             create_time, expire_time)
+    select ID, HASH, u.id, u.email, u.email_key, 'viewer', u.id, u.create_time, u.create_time
     from users u cross join PROJECTS;
     insert into mail_tokens (token_hash, user_id, kind, email_key, create_time, expire_time)
     select HASH, u.id, 'new_email', u.email_key, u.create_time, u.create_time
