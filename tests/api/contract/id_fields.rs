@@ -390,6 +390,12 @@ pub fn id_fields() -> Vec<IdField> {
                 project_id: UNKNOWN.to_owned(),
                 organization_id: id,
             };
+        "UsageService/GetUsage project_id": PROJECT, id =>
+            pb::GetUsageRequest { project_id: id, ..Default::default() };
+        "UsageService/ListUsage project_id": PROJECT, id =>
+            pb::ListUsageRequest { project_id: id, ..Default::default() };
+        "UsageService/ListUsage destination_id": DESTINATION, id =>
+            pb::ListUsageRequest { destination_id: id, ..Default::default() };
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     harness::{Engine, Postgres, Sqlite, TestServer, User},
     organization::fixture,
     stream::list_stream_samples::add_samples,
+    usage::fixture::{HOURS, plant_record},
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
@@ -77,7 +78,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 16] {
+fn lists() -> [List; 17] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -97,6 +98,7 @@ fn lists() -> [List; 16] {
         "OrganizationService/ListMembers" ListMembersRequest { organization_id: Ids::organization };
         "OrganizationService/ListInvitations"
             ListInvitationsRequest { organization_id: Ids::organization };
+        "UsageService/ListUsage" ListUsageRequest {};
     }
 }
 
@@ -151,6 +153,9 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
     for email in ["one@example.com", "two@example.com"] {
         let invited = fixture::invite(&user, &organization_id, email, role).await;
         invited.unwrap();
+    }
+    for hour in HOURS {
+        plant_record(&server.database, &user, &project_id, None, hour).await;
     }
     let ids = Ids {
         project_id,
