@@ -11,7 +11,7 @@ use protox::prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor};
 /// that not every toolchain finds; `debug_redact` needs protoc 22.
 const SECRET_MARK: &str = "Secret: never log it.";
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "sluice/v1/auth.proto",
     "sluice/v1/error.proto",
     "sluice/v1/operator.proto",
@@ -19,6 +19,7 @@ const FILES: [&str; 8] = [
     "sluice/v1/project.proto",
     "sluice/v1/relay.proto",
     "sluice/v1/stream.proto",
+    "sluice/v1/usage.proto",
     "sluice/v1/webhook.proto",
 ];
 

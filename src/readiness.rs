@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The names that health checks can ask about: the whole server, and each service.
-pub const SERVICES: [&str; 7] = [
+pub const SERVICES: [&str; 8] = [
     "",
     "sluice.v1.AuthService",
     "sluice.v1.ProjectService",
@@ -25,6 +25,7 @@ pub const SERVICES: [&str; 7] = [
     "sluice.v1.OperatorService",
     "sluice.v1.WebhookService",
     "sluice.v1.OrganizationService",
+    "sluice.v1.UsageService",
 ];
 
 /// How often the clock and the credentials are refreshed from the database; its answer is its

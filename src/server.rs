@@ -32,7 +32,7 @@ use crate::{
             auth_service_server::AuthServiceServer, operator_service_server::OperatorServiceServer,
             organization_service_server::OrganizationServiceServer,
             project_service_server::ProjectServiceServer,
-            stream_service_server::StreamServiceServer,
+            stream_service_server::StreamServiceServer, usage_service_server::UsageServiceServer,
             webhook_service_server::WebhookServiceServer,
         },
     },
@@ -40,8 +40,8 @@ use crate::{
     repositories::{Notices, Outbox, Publishing, RelayLeases, WebhookQueue},
     services::{
         AuthDependencies, AuthService, MessageIntervals, OperatorService, OrganizationDependencies,
-        OrganizationService, ProjectService, StreamService, WebhookDependencies, WebhookService,
-        event_writer,
+        OrganizationService, ProjectService, StreamService, UsageService, WebhookDependencies,
+        WebhookService, event_writer,
     },
     transport::{BoundSocket, HttpService, Listener},
     watching::{
@@ -170,7 +170,7 @@ pub async fn serve_wrapped(
     Ok(())
 }
 
-/// The six services, and others as routes, behind the layers.
+/// The services, and others as routes, behind the layers.
 fn services(
     config: &Config,
     components: &Components,
@@ -243,6 +243,7 @@ fn services(
         outbox: components.outbox.clone(),
         recent_authentication: config.recent_authentication,
     });
+    let usage = UsageService::new(database.clone(), keys.sealer.clone());
 
     let limits = config.rate_limits();
     let mut authorize = AuthInterceptor::new(tokens, components.revocations.clone(), limits);
@@ -255,6 +256,7 @@ fn services(
         .add_service(OperatorServiceServer::new(operator))
         .add_service(WebhookServiceServer::new(webhook))
         .add_service(OrganizationServiceServer::new(organization))
+        .add_service(UsageServiceServer::new(usage))
         .prepare();
     Ok(layers::stack(routes, interceptor, &config.layers()))
 }
@@ -283,6 +285,7 @@ fn jobs(
             revocations.clone(),
         )),
         Box::pin(jobs::monitor_media(database.clone())),
+        Box::pin(jobs::record_usage(database.clone(), config.usage_interval)),
         Box::pin(jobs::end_suspended_streams(components.publishing.clone())),
         Box::pin(jobs::delete_orphaned_projects(database.clone())),
         Box::pin(jobs::purge_deleted(database.clone())),

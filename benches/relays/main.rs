@@ -17,9 +17,12 @@ use std::{env, fs, path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use figures::Figure;
-use media::{Child, ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Proxy, Sandbox};
+use media::{ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Proxy, Publisher, Sandbox};
 use owner::{Owner, wait_for};
-use sluice::proto::v1::{self as pb, RelayState::Broadcasting};
+use sluice::proto::v1::{
+    self as pb,
+    RelayState::{Broadcasting, Retrying, Stalled},
+};
 use source::Source;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -60,6 +63,10 @@ async fn main() -> anyhow::Result<()> {
     scene.starts_and_stops().await?;
     scene.republishes().await?;
     scene.drops().await?;
+    let stalled = "back to BROADCASTING after the network was cut: STALLED";
+    scene.recovers(stalled, Stalled).await?;
+    let retrying = "back to BROADCASTING after the network was cut: RETRYING";
+    scene.recovers(retrying, Retrying).await?;
     scene.ends(&destination).await?;
     scene.owner.delete_destination(&destination).await?;
     scene.load().await?;
@@ -90,13 +97,13 @@ impl Scene {
         })
     }
 
-    fn publish(&self) -> anyhow::Result<Child> {
+    fn publish(&self) -> anyhow::Result<Publisher> {
         let url = format!("{}/{}", self.nginx.ingest(), self.owner.key);
         self.source.publish(&url)
     }
 
     /// Publishes, and waits until the relay broadcasts.
-    async fn broadcast(&self) -> anyhow::Result<(Child, pb::Stream, pb::Relay)> {
+    async fn broadcast(&self) -> anyhow::Result<(Publisher, pb::Stream, pb::Relay)> {
         let publisher = self.publish()?;
         let stream = self.owner.live(1).await?;
         let mut relays = self.owner.relays_are(&stream, Broadcasting, 1).await?;
@@ -104,7 +111,7 @@ impl Scene {
     }
 
     /// Stops a stream, and waits until nothing of it runs.
-    async fn stop(&self, publisher: &mut Child, stream: &pb::Stream) -> anyhow::Result<()> {
+    async fn stop(&self, publisher: &mut Publisher, stream: &pb::Stream) -> anyhow::Result<()> {
         self.owner.stop_stream(stream).await?;
         wait_for("nothing is connected", async || {
             let is_over = publisher.ended().is_some() && self.proxy.open() == 0;
@@ -165,6 +172,27 @@ impl Scene {
             let after = self.platform.recordings();
             let after = after.last().context("a recording")?;
             figure.add(self.source.missing(&before, after).await?);
+        }
+        self.stop(&mut publisher, &stream).await?;
+        self.owner.ended().await?;
+        figure.print();
+        Ok(())
+    }
+
+    /// Cuts the connection without a close, and carries new ones when the relay is in this state.
+    async fn recovers(&self, name: &'static str, state: pb::RelayState) -> anyhow::Result<()> {
+        let mut figure = Figure::new(name, 1.0, "s");
+        let (mut publisher, stream, _) = self.broadcast().await?;
+        for round in 0..ROUNDS {
+            sleep(PROVEN_AGE).await;
+            self.proxy.cut()?;
+            self.owner.relays_are(&stream, state, 1).await?;
+            // At different times after the last attempt.
+            sleep(Duration::from_millis(300 * round as u64)).await;
+            self.proxy.restore()?;
+            let begin = Instant::now();
+            self.owner.relays_are(&stream, Broadcasting, 1).await?;
+            figure.add(begin.elapsed().as_secs_f64());
         }
         self.stop(&mut publisher, &stream).await?;
         self.owner.ended().await?;

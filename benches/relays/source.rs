@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use crate::media::{Child, program};
+use crate::media::{Publisher, program};
 
 /// The frames per second.
 const FPS: usize = 25;
@@ -49,14 +49,8 @@ impl Source {
     }
 
     /// Publishes it again and again in real time.
-    pub fn publish(&self, url: &str) -> anyhow::Result<Child> {
-        let mut command = program("ffmpeg");
-        command
-            .args(["-v", "error", "-nostdin", "-re", "-stream_loop", "-1", "-i"])
-            .arg(&self.file)
-            .args(["-c", "copy", "-flvflags", "no_duration_filesize"])
-            .args(["-f", "flv", url]);
-        Child::start("a publisher", &mut command)
+    pub fn publish(&self, url: &str) -> anyhow::Result<Publisher> {
+        Publisher::replay(&self.file, url)
     }
 
     /// The media in seconds that is missing between two recordings; 0 if they overlap.

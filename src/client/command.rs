@@ -19,6 +19,7 @@ use super::{
     relays::{self, RelayCommand},
     session::Session,
     streams::{self, StreamCommand},
+    usage::{self, UsageArguments},
     watch::{self, Watch},
     webhooks::{self, WebhookCommand},
 };
@@ -144,6 +145,13 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
+    /// How long projects streamed, and how much was delivered.
+    Usage {
+        #[command(flatten)]
+        usage: UsageArguments,
+        #[command(flatten)]
+        options: ClientOptions,
+    },
     /// Print all data of the signed-in user, without secrets: a line of JSON for each record.
     Export {
         #[command(flatten)]
@@ -196,6 +204,9 @@ pub async fn run(command: ClientCommand) -> Result<(), ClientError> {
             factors::run(&Session::open(&options)?, command).await
         }
         ClientCommand::Email { command, options } => email::run(&options, command).await,
+        ClientCommand::Usage { usage, options } => {
+            usage::print(&Session::open(&options)?, &usage).await
+        }
         ClientCommand::Export { options } => export::print(&Session::open(&options)?).await,
         ClientCommand::Audit { limit, options } => {
             audit::print(&Session::open(&options)?, &limit).await

@@ -82,6 +82,14 @@ pub(super) async fn print(session: &Session) -> Result<(), ClientError> {
     print_projects(session).await?;
     print_streams(session).await?;
     print_webhooks(session).await?;
+    let request = pb::ListUsageRequest::default;
+    export_list!(
+        session,
+        "usageRecord",
+        usage.list_usage(request()),
+        records,
+        |_row| ()
+    );
     let request = pb::ListAuditEventsRequest::default;
     export_list!(
         session,

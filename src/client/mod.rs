@@ -25,6 +25,7 @@ mod secret_input;
 mod session;
 mod streams;
 mod text;
+mod usage;
 mod watch;
 mod webhooks;
 

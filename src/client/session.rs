@@ -25,7 +25,7 @@ use crate::{
         self as pb, auth_service_client::AuthServiceClient,
         organization_service_client::OrganizationServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
-        webhook_service_client::WebhookServiceClient,
+        usage_service_client::UsageServiceClient, webhook_service_client::WebhookServiceClient,
     },
     root_certificates::platform_roots,
 };
@@ -78,6 +78,7 @@ pub(super) struct Api {
     pub stream: StreamServiceClient<Authorized>,
     pub webhook: WebhookServiceClient<Authorized>,
     pub organization: OrganizationServiceClient<Authorized>,
+    pub usage: UsageServiceClient<Authorized>,
 }
 
 type Authorized = InterceptedService<Channel, Bearer>;
@@ -387,7 +388,8 @@ impl Session {
             project: ProjectServiceClient::with_interceptor(channel(), bearer.clone()),
             stream: StreamServiceClient::with_interceptor(channel(), bearer.clone()),
             webhook: WebhookServiceClient::with_interceptor(channel(), bearer.clone()),
-            organization: OrganizationServiceClient::with_interceptor(channel(), bearer),
+            organization: OrganizationServiceClient::with_interceptor(channel(), bearer.clone()),
+            usage: UsageServiceClient::with_interceptor(channel(), bearer),
         })
     }
 }

@@ -186,6 +186,7 @@ impl Config {
             audit_events: self.audit_retention,
             streams: (!self.stream_retention.is_zero()).then_some(self.stream_retention),
             webhook_deliveries: self.webhooks.webhook_retention,
+            usage: self.usage_retention,
         }
     }
 

@@ -328,6 +328,14 @@ pub struct Config {
     #[arg(long, env = "SLUICE_STREAM_RETENTION", default_value = "90days", value_parser = duration("0s", "10years"))]
     pub stream_retention: Duration,
 
+    /// Time between two recordings of usage.
+    #[arg(long, env = "SLUICE_USAGE_INTERVAL", default_value = "1min", value_parser = duration("10ms", "1h"))]
+    pub usage_interval: Duration,
+
+    /// Time that records of usage are kept.
+    #[arg(long, env = "SLUICE_USAGE_RETENTION", default_value = "400days", value_parser = duration("1day", "10years"))]
+    pub usage_retention: Duration,
+
     /// The settings of logs, metrics and traces.
     #[command(flatten)]
     pub observability: ObservabilitySettings,

@@ -1,4 +1,4 @@
-use std::{fmt, hash, marker::PhantomData};
+use std::{cmp::Ordering, fmt, hash, marker::PhantomData};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -30,6 +30,7 @@ mod kind {
     pub enum SecondFactor {}
     pub enum Webhook {}
     pub enum WebhookDelivery {}
+    pub enum UsageRecord {}
 }
 
 /// Identifies a user.
@@ -58,6 +59,8 @@ pub type SecondFactorId = Id<kind::SecondFactor>;
 pub type WebhookId = Id<kind::Webhook>;
 /// Identifies an event that was sent to a webhook.
 pub type WebhookDeliveryId = Id<kind::WebhookDelivery>;
+/// Identifies a record of usage.
+pub type UsageRecordId = Id<kind::UsageRecord>;
 
 impl OrganizationId {
     /// The personal organization of a user, which has the id of the user.
@@ -113,6 +116,18 @@ impl<K> PartialEq for Id<K> {
 }
 
 impl<K> Eq for Id<K> {}
+
+impl<K> PartialOrd for Id<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K> Ord for Id<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.uuid.cmp(&other.uuid)
+    }
+}
 
 impl<K> hash::Hash for Id<K> {
     fn hash<H: hash::Hasher>(&self, state: &mut H) {

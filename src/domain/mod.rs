@@ -51,6 +51,7 @@ mod stream_delay;
 mod stream_key_lint;
 mod stream_sample;
 mod tenant;
+mod usage;
 mod user;
 mod webhook;
 mod webhook_url;
@@ -71,7 +72,8 @@ pub use event::{Change, Event, LiveStream, ProjectSnapshot};
 pub use health_issue::{Issue, IssueCode, ProjectIssues};
 pub use id::{
     ApiKeyId, AuditEventId, DestinationId, Id, InvitationId, OrganizationId, Page, ProjectId,
-    RefusalId, SecondFactorId, SessionId, StreamId, UserId, WebhookDeliveryId, WebhookId,
+    RefusalId, SecondFactorId, SessionId, StreamId, UsageRecordId, UserId, WebhookDeliveryId,
+    WebhookId,
 };
 pub use invalid::{Invalid, Violation};
 pub(crate) use invisible_characters::reject_invisible_in_setting;
@@ -109,6 +111,10 @@ pub use stream::{
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
 pub use tenant::{Role, Tenant};
+pub use usage::{
+    MeteredRelay, MeteredStream, StreamMeter, Usage, UsageFilter, UsageKey, UsageReading,
+    UsageRecord,
+};
 pub use user::{EmailChange, Identity, Profile, Session, SessionTimeouts, User};
 pub use webhook::{
     EventGap, NewWebhook, Webhook, WebhookAttempt, WebhookDelivery, WebhookDeliveryFilter,

@@ -17,6 +17,8 @@ text_enum! {
         WebhooksRead = "webhooks:read",
         /// Change webhooks, with their secrets, and send to them.
         WebhooksWrite = "webhooks:write",
+        /// Read usage.
+        UsageRead = "usage:read",
         /// Report publishers of any project: for media servers.
         StreamsPublish = "streams:publish",
         /// Run relays of any project: for relay workers.
@@ -30,13 +32,14 @@ text_enum! {
 
 impl Scope {
     /// The scopes of a user's own token. A user may grant them to an API key.
-    pub const USER_SCOPES: [Self; 6] = [
+    pub const USER_SCOPES: [Self; 7] = [
         Self::ProjectsRead,
         Self::ProjectsWrite,
         Self::StreamsRead,
         Self::StreamsWrite,
         Self::WebhooksRead,
         Self::WebhooksWrite,
+        Self::UsageRead,
     ];
 
     /// The scopes of operator keys, which no user may grant.

@@ -19,7 +19,12 @@ text_enum! {
 impl Role {
     /// The scopes of a member with this role.
     pub fn scopes(self) -> Scopes {
-        const VIEWER: [Scope; 3] = [Scope::ProjectsRead, Scope::StreamsRead, Scope::WebhooksRead];
+        const VIEWER: [Scope; 4] = [
+            Scope::ProjectsRead,
+            Scope::StreamsRead,
+            Scope::WebhooksRead,
+            Scope::UsageRead,
+        ];
         const PRODUCER: [Scope; 2] = [Scope::ProjectsWrite, Scope::StreamsWrite];
         const ADMIN: [Scope; 1] = [Scope::WebhooksWrite];
         let viewer = VIEWER.into_iter();

@@ -1,6 +1,7 @@
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::oneshot;
 
 use crate::{
     domain::Secret,
@@ -57,12 +58,14 @@ impl PublishRequest {
 }
 
 /// A stream whose publisher was accepted.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct AcceptedStream {
     pub(super) stream_id: String,
     pub(super) connection_id: String,
     /// The URL at which its media is played.
     pub(super) play_url: Secret,
+    /// Dropped when the media server has answered the request to play it.
+    pub(super) unplayed: oneshot::Sender<Infallible>,
 }
 
 /// Why a connection must not publish, or not any more.

@@ -9,6 +9,7 @@ mod purge;
 mod retries;
 mod suspensions;
 mod timeouts;
+mod usage;
 mod webhooks;
 
 pub use credential_refresh::{CredentialRefresh, KeyRefresh};
@@ -18,4 +19,5 @@ pub use media_health::monitor_media;
 pub use purge::{Retention, prune_events, purge};
 pub use suspensions::end_suspended_streams;
 pub use timeouts::{expire_relays, expire_streams};
+pub use usage::record_usage;
 pub use webhooks::{WebhookDispatchSettings, WebhookDispatcher};

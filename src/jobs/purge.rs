@@ -11,7 +11,8 @@ use crate::{
     repositories::{
         AuditLog, DestinationChecks, EmailChanges, Events, FailedAttempts, IdempotencyKey,
         KeyRecords, KnownNetworks, MailTokens, Nodes, Organizations, Outbox, Publishing, Refusals,
-        Sessions, StreamSamples, Streams, TokenRevocations, WebhookDeliveries, Workers,
+        Sessions, StreamSamples, Streams, TokenRevocations, UsageRecords, WebhookDeliveries,
+        Workers,
     },
     telemetry::metrics::JobTimer,
 };
@@ -40,6 +41,8 @@ pub struct Retention {
     pub streams: Option<Duration>,
     /// Of deliveries to webhooks.
     pub webhook_deliveries: Duration,
+    /// Of records of usage.
+    pub usage: Duration,
 }
 
 /// A kind of record that is purged.
@@ -67,10 +70,11 @@ enum PurgeTarget {
     DestinationChecks,
     Keys,
     WebhookDeliveries,
+    Usage,
 }
 
 impl PurgeTarget {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Streams,
         Self::ExpiredSessions,
         Self::RevokedSessions,
@@ -93,6 +97,7 @@ impl PurgeTarget {
         Self::DestinationChecks,
         Self::Keys,
         Self::WebhookDeliveries,
+        Self::Usage,
     ];
 }
 
@@ -100,7 +105,7 @@ impl PurgeTarget {
 /// audit events, unused e-mail tokens, expired changes of addresses, expired invitations, networks of
 /// old sign-ins, unsent messages, refused publishes,
 /// former publish connections, silent nodes, former relay workers, samples of statistics, checks of
-/// destinations, ended streams, and retired keys. Never
+/// destinations, ended streams, usage, and retired keys. Never
 /// returns.
 pub async fn purge(database: Database, retention: Retention) {
     let mut timer = JobTimer::new("purge", PURGE_INTERVAL);
@@ -147,6 +152,13 @@ async fn purge_target(
             let deliveries = WebhookDeliveries::new(database.clone());
             delete_batches(target, MAX_SKIPPED, |batch| {
                 deliveries.purge(now - retention.webhook_deliveries, batch)
+            })
+            .await
+        }
+        (PurgeTarget::Usage, _) => {
+            let records = UsageRecords::new(database.clone());
+            delete_batches(target, MAX_SKIPPED, |batch| {
+                records.purge(now - retention.usage, batch)
             })
             .await
         }
@@ -197,9 +209,10 @@ async fn purge_batch(
             DestinationChecks::new(owned).purge(before, batch).await
         }
         // They have no batches, or a retention of their own.
-        PurgeTarget::Streams | PurgeTarget::Keys | PurgeTarget::WebhookDeliveries => {
-            Ok(DeletedBatch::default())
-        }
+        PurgeTarget::Streams
+        | PurgeTarget::Keys
+        | PurgeTarget::WebhookDeliveries
+        | PurgeTarget::Usage => Ok(DeletedBatch::default()),
     }
 }
 

@@ -115,6 +115,7 @@ const ACCOUNT_STEPS: &[DeletionStep] = &[
     delete_rows!("mail_tokens", "token_hash", "user_id = $1"),
     delete_rows!("api_keys", "id", "user_id = $1"),
     delete_rows!("destination_checks", "id", "user_id = $1"),
+    delete_rows!("usage_records", "id", "owner_id = $1"),
     delete_rows!(
         "idempotent_creates",
         "owner_id, request_id",
@@ -129,13 +130,17 @@ const ACCOUNT_STEPS: &[DeletionStep] = &[
          and not exists (select 1 from sessions where user_id = $1)"
     ),
 ];
-const ORGANIZATION_STEPS: &[DeletionStep] = &[delete_rows!(
-    "organizations",
-    "id",
-    "id = $1
-     and not exists (select 1 from projects where owner_id = $1)
-     and not exists (select 1 from webhooks where owner_id = $1)"
-)];
+const ORGANIZATION_STEPS: &[DeletionStep] = &[
+    delete_rows!("usage_records", "id", "owner_id = $1"),
+    delete_rows!(
+        "organizations",
+        "id",
+        "id = $1
+         and not exists (select 1 from projects where owner_id = $1)
+         and not exists (select 1 from webhooks where owner_id = $1)
+         and not exists (select 1 from usage_records where owner_id = $1)"
+    ),
+];
 const PROJECT_STEPS: &[DeletionStep] = &[
     delete_rows!("relays", "stream_id, destination_id", "project_id = $1"),
     delete_rows!(
@@ -144,10 +149,16 @@ const PROJECT_STEPS: &[DeletionStep] = &[
         "stream_id in (select id from streams where project_id = $1)"
     ),
     delete_rows!(
+        "usage_meters",
+        "stream_id, destination_id",
+        "stream_id in (select id from streams where project_id = $1)"
+    ),
+    delete_rows!(
         "streams",
         "id",
         "project_id = $1
-         and not exists (select 1 from stream_samples where stream_id = streams.id)"
+         and not exists (select 1 from stream_samples where stream_id = streams.id)
+         and not exists (select 1 from usage_meters where stream_id = streams.id)"
     ),
     delete_rows!("events", "project_id, revision", "project_id = $1"),
     delete_rows!("refusals", "id", "project_id = $1"),

@@ -19,6 +19,7 @@ mod resource_counts;
 mod sealed_columns;
 mod sql;
 mod streams;
+mod usage;
 mod webhooks;
 
 pub use accounts::{
@@ -49,4 +50,5 @@ pub use sealed_columns::{SealedColumn, SealedValue};
 pub use streams::{
     LiveStreams, Nodes, PublishAttempt, Publishing, Refusals, StreamFilter, StreamSamples, Streams,
 };
+pub use usage::UsageRecords;
 pub use webhooks::{DueEvents, SecretRotation, WebhookDeliveries, WebhookQueue, Webhooks};

@@ -55,6 +55,12 @@ impl Fields {
         }
     }
 
+    /// Takes an id, which may be absent: empty.
+    pub fn read_optional_id<K>(&mut self, field: &str, text: &str) -> Option<Option<Id<K>>> {
+        let id = (!text.is_empty()).then(|| Id::parse(text));
+        self.read_optional(field, id)
+    }
+
     /// Takes the entries of a list. Each is read with fields of its own.
     ///
     /// After [`MAX_VIOLATIONS`] it stops, to bound the size of the response.

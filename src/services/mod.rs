@@ -12,6 +12,7 @@ mod paging;
 mod project;
 mod rpc;
 mod stream;
+mod usage;
 mod webhook;
 
 pub use auth::{AuthDependencies, AuthService};
@@ -20,4 +21,5 @@ pub(crate) use operator::key_message;
 pub use organization::{OrganizationDependencies, OrganizationService};
 pub use project::ProjectService;
 pub use stream::{MessageIntervals, NodeReconciler, StreamService, SyncOutcome};
+pub use usage::UsageService;
 pub use webhook::{WebhookDependencies, WebhookService, event_writer};

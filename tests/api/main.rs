@@ -23,4 +23,5 @@ mod relay;
 mod requests;
 mod stream;
 mod transport;
+mod usage;
 mod webhooks;

@@ -1,4 +1,4 @@
-use std::process::ExitStatus;
+use std::{path::Path, process::ExitStatus};
 
 use super::{Child, child::program};
 
@@ -26,6 +26,19 @@ impl Publisher {
             .args(["-c:a", "aac", "-b:a", "32k"])
             .args(options)
             .args(["-flvflags", "no_duration_filesize", "-f", "flv", url]);
+        let child = Child::start("a publisher", &mut command)?;
+        Ok(Self { child })
+    }
+
+    /// Publishes a file again and again in real time. Its first keyframe is sent at once, because
+    /// nothing is encoded.
+    pub fn replay(file: &Path, url: &str) -> anyhow::Result<Self> {
+        let mut command = program("ffmpeg");
+        command
+            .args(["-v", "error", "-nostdin", "-re", "-stream_loop", "-1", "-i"])
+            .arg(file)
+            .args(["-c", "copy", "-flvflags", "no_duration_filesize"])
+            .args(["-f", "flv", url]);
         let child = Child::start("a publisher", &mut command)?;
         Ok(Self { child })
     }

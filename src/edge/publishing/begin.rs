@@ -1,6 +1,12 @@
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout, timeout_at},
+};
 
 use super::{
     publishers::Publishers, registry::BeginStep, sanitize, tracked_connection::AcceptedPublish,
@@ -34,6 +40,10 @@ const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(3);
 /// The interval of looking for them in that time.
 const TAKEOVER_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The longest wait until relays play the stream: media servers answer within milliseconds, but
+/// some of them to nothing while they wait for the response to a hook.
+const EARLY_PLAY_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// The longest wait for pending EndPublish calls.
 const PENDING_ENDS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -52,13 +62,22 @@ impl Publishers {
         let deadline = Instant::now() + BEGIN_TIMEOUT;
         let began = timeout_at(deadline.into(), self.begin_until(request, deadline)).await;
         let began = began.unwrap_or(Err(PublishError::Unreachable));
-        if let Err(error) = began {
-            self.registry().refuse(&request.id, Instant::now());
-            if error == PublishError::Unreachable {
-                self.inner.report_now.notify_one();
+        match began {
+            Ok(played) => {
+                // Relays begin with the first keyframe if they play before it is sent.
+                if let Some(played) = played {
+                    let _ = timeout(EARLY_PLAY_TIMEOUT, played).await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.registry().refuse(&request.id, Instant::now());
+                if error == PublishError::Unreachable {
+                    self.inner.report_now.notify_one();
+                }
+                Err(error)
             }
         }
-        began
     }
 
     /// Like [`begin`](Self::begin), for a media server that accepts a publisher only after
@@ -83,7 +102,7 @@ impl Publishers {
         &self,
         request: &PublishRequest,
         deadline: Instant,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Option<oneshot::Receiver<Infallible>>, PublishError> {
         self.refresh_boot_id().await;
         let boot_id = {
             let _lock = self.inner.report_lock.lock().await;
@@ -91,16 +110,18 @@ impl Publishers {
             let boot_id = registry.boot_id.clone();
             let boot_id = boot_id.ok_or(PublishError::Unreachable)?;
             match registry.begin(request, Instant::now())? {
-                BeginStep::AlreadyAccepted => return Ok(()),
+                BeginStep::AlreadyAccepted => return Ok(None),
                 BeginStep::CallControlPlane => boot_id,
             }
         };
         let answer = self.call_begin_publish(request, &boot_id, deadline).await?;
         let stream = answer.stream.unwrap_or_default();
+        let (unplayed, played) = oneshot::channel();
         let early = AcceptedStream {
             stream_id: stream.id.clone(),
             connection_id: request.id.as_str().to_owned(),
             play_url: Secret::new(sanitize::play_url(&request.play_url)),
+            unplayed,
         };
         let publish = AcceptedPublish {
             stream_id: stream.id,
@@ -121,7 +142,7 @@ impl Publishers {
             Ok(false) => {}
             Err(ended) => self.send_ends([ended]),
         }
-        Ok(())
+        Ok(Some(played))
     }
 
     /// Waits until all connections that an accepted one took over are gone. After 3 seconds

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::mpsc, time::sleep_until};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::sleep_until,
+};
 
 use super::{
     media::{Input, InputSource},
@@ -23,7 +27,8 @@ const MAX_WAITING: usize = 32;
 /// are assigned.
 ///
 /// So outputs begin with the keyframes that have passed by then. Otherwise they wait for the next
-/// one, with nginx-rtmp a second on average at a keyframe interval of 2 seconds.
+/// one, with nginx-rtmp a second on average at a keyframe interval of 2 seconds. The publisher is
+/// accepted when the media server has answered, so that its first keyframe is among them.
 ///
 /// Held relays continue with the play session that they have, so that this one is not needed. It
 /// is closed after [`MAX_WAIT`]: the policy is not known before the assignment.
@@ -32,18 +37,22 @@ pub(super) async fn play_early(
     context: Arc<RelayContext>,
 ) -> Infallible {
     let mut waiting: VecDeque<(Instant, Arc<Input>)> = VecDeque::new();
+    let mut starting = JoinSet::new();
     loop {
         let next_end = waiting.front().map(|(end, _)| *end);
         tokio::select! {
             Some(stream) = accepted.recv() => {
+                let (source, unplayed) = source(stream);
                 // A URL that cannot be played fails the relays, which tell why.
-                if let Ok(input) = context.inputs.get(source(stream)) {
+                if let Ok(input) = context.inputs.get(source) {
                     if waiting.len() == MAX_WAITING {
                         waiting.pop_front();
                     }
+                    starting.spawn(play_first(Arc::clone(&input), unplayed));
                     waiting.push_back((Instant::now() + MAX_WAIT, input));
                 }
             }
+            Some(_) = starting.join_next() => {}
             () = until(next_end) => {
                 waiting.pop_front();
             }
@@ -58,15 +67,25 @@ async fn until(end: Option<Instant>) {
     }
 }
 
-fn source(stream: AcceptedStream) -> InputSource {
+/// Waits until the media server has answered, while the publisher waits for its own answer.
+async fn play_first(input: Arc<Input>, mut unplayed: oneshot::Sender<Infallible>) {
+    tokio::select! {
+        () = input.was_answered() => {}
+        () = unplayed.closed() => {}
+    }
+}
+
+fn source(stream: AcceptedStream) -> (InputSource, oneshot::Sender<Infallible>) {
     let AcceptedStream {
         stream_id,
         connection_id,
         play_url,
+        unplayed,
     } = stream;
-    InputSource {
+    let source = InputSource {
         stream_id,
         connection_id,
         url: play_url,
-    }
+    };
+    (source, unplayed)
 }

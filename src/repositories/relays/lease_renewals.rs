@@ -32,6 +32,9 @@ macro_rules! renew {
              set bytes_sent = ",
             $greatest,
             "(n.bytes_sent, r.bytes_sent),
+                 bytes_delivered = r.bytes_delivered + ",
+            $greatest,
+            "(n.bytes_sent - r.bytes_sent, 0),
                  bitrate_bps = case when n.bytes_sent >= r.bytes_sent
                      then n.bitrate_bps else r.bitrate_bps end,
                  lease_expire_time = $2,

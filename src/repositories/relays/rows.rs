@@ -2,6 +2,9 @@
 //!
 //! A relay changes under the lock of its project. Only its bytes and the expiry of its lease
 //! change without the lock, and without a revision.
+//!
+//! `bytes_sent` counts the bytes of the present attempt, `bytes_delivered` those of all attempts: it
+//! grows with what each report of the lease adds, and usage is recorded from it.
 
 use sqlx::Row;
 
@@ -122,7 +125,9 @@ pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Resul
         tx,
         "update relays
          set wanted = $3, state = $4, attempt = $5, ready_time = $6,
-             last_progress_time = $7, bytes_sent = $8, bitrate_bps = $9, error_code = $10,
+             last_progress_time = $7, bytes_sent = $8,
+             bytes_delivered = bytes_delivered + case when $8 > bytes_sent then $8 - bytes_sent else 0 end,
+             bitrate_bps = $9, error_code = $10,
              error_severity = $11, error_message = $12, worker_id = $13, lease_id = $14,
              lease_expire_time = $15, claim_time = $16, broadcast_time = $17,
              silent_since = $18, update_time = $19, lag_ms = $20, dropped_packets = $21,

@@ -57,7 +57,7 @@ pub(super) fn read_create_webhook(
     } = message;
     Fields::read_all(|fields| {
         let organization = read_organization(fields, tenant, &organization_id);
-        let project_id = read_optional_project(fields, &project_id);
+        let project_id = fields.read_optional_id("project_id", &project_id);
         let url = fields.read("url", WebhookUrl::parse(&url, policy));
         let description = fields.read("description", read_description(&description));
         let event_types = fields.read("event_types", read_event_types(&event_types));
@@ -92,7 +92,7 @@ pub(super) fn read_list_webhooks(
 ) -> Result<(Tenant, Option<ProjectId>, ListFilter, PageRequest), Error> {
     Fields::read_all(|fields| {
         let tenant = read_organization(fields, tenant, &message.organization_id);
-        let project_id = read_optional_project(fields, &message.project_id);
+        let project_id = fields.read_optional_id("project_id", &message.project_id);
         let created = read_created(fields, message.created_after, message.created_before);
         let filter = created.map(|created| ListFilter {
             disabled: message.disabled,
@@ -214,7 +214,7 @@ pub(super) fn read_list_webhook_deliveries(
 > {
     Fields::read_all(|fields| {
         let id = fields.read("webhook_id", WebhookId::parse(&message.webhook_id));
-        let project_id = read_optional_project(fields, &message.project_id);
+        let project_id = fields.read_optional_id("project_id", &message.project_id);
         let state = fields.read("state", read_filter(message.state));
         let created = read_created(fields, message.created_after, message.created_before);
         let times = created.map(|range| range.to_string()).unwrap_or_default();
@@ -228,13 +228,6 @@ pub(super) fn read_list_webhook_deliveries(
     })
 }
 
-/// Reads the id of a project that may be empty.
-fn read_optional_project(fields: &mut Fields, text: &str) -> Option<Option<ProjectId>> {
-    let id = (!text.is_empty()).then(|| ProjectId::parse(text));
-    fields.read_optional("project_id", id)
-}
-
-/// Reads a description, which may be empty.
 fn read_description(text: &str) -> Result<Option<Name>, Invalid> {
     match text.trim() {
         "" => Ok(None),

@@ -11,6 +11,7 @@ use crate::{
     },
     harness::{Engine, Postgres, Sqlite, TestServer},
     project::fixtures::{create_destination, youtube_destination},
+    usage::fixture::{HOURS, plant_record},
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
@@ -44,6 +45,8 @@ async fn an_export_has_a_line_for_each_record_of_the_account_and_no_secret(
         plant_delivery(database, id, &project.id, revision, "delivered").await;
     }
 
+    plant_record(&server.database, &user.user.id, &project.id, None, HOURS[0]).await;
+
     let text = cli.output(&["export"]).await;
 
     let mut kinds = BTreeMap::<_, usize>::new();
@@ -65,6 +68,7 @@ async fn an_export_has_a_line_for_each_record_of_the_account_and_no_secret(
         ("refusal", 1),
         ("webhook", 1),
         ("webhookDelivery", 2),
+        ("usageRecord", 1),
     ] {
         assert_eq!(kinds.remove(kind), Some(number), "{kind}");
     }

@@ -15,5 +15,6 @@ mod streams;
 mod terminal;
 mod tls;
 mod token_refresh;
+mod usage;
 mod watch;
 mod webhooks;

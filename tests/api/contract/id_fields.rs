@@ -407,6 +407,16 @@ pub fn id_fields() -> Vec<IdField> {
                 project_id: UNKNOWN.to_owned(),
                 organization_id: id,
             };
+        "UsageService/GetUsage project_id": PROJECT, id =>
+            pb::GetUsageRequest { project_id: id, ..Default::default() };
+        "UsageService/GetUsage organization_id": ORGANIZATION, id =>
+            pb::GetUsageRequest { organization_id: id, ..Default::default() };
+        "UsageService/ListUsage organization_id": ORGANIZATION, id =>
+            pb::ListUsageRequest { organization_id: id, ..Default::default() };
+        "UsageService/ListUsage project_id": PROJECT, id =>
+            pb::ListUsageRequest { project_id: id, ..Default::default() };
+        "UsageService/ListUsage destination_id": DESTINATION, id =>
+            pb::ListUsageRequest { destination_id: id, ..Default::default() };
     }
 }
 

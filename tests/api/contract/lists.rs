@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use prost::Message;
 use prost_types::Timestamp;
-use sluice::{domain::Scope, proto::v1 as pb};
+use sluice::{
+    domain::{DestinationId, Scope},
+    proto::v1 as pb,
+};
 use tonic::{Response, Status};
 
 use super::{
@@ -17,6 +20,7 @@ use crate::{
     organization::fixture,
     relay::fixture::{Worker, broadcasting_report},
     stream::list_stream_samples::add_samples,
+    usage::fixture::{HOURS, plant_record},
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
@@ -30,6 +34,9 @@ const MIDDLE_OF_SAMPLES: Timestamp = Timestamp {
     seconds: 4_102_444_805,
     nanos: 0,
 };
+
+/// The first of [`HOURS`], in seconds since 1970.
+const START_OF_USAGE: i64 = 4_102_444_800;
 
 /// A list RPC, with its filters.
 pub struct List {
@@ -117,6 +124,8 @@ pub struct Rows {
     other_organization: String,
     /// A time between the creation of the organizations and their other rows.
     later: Timestamp,
+    /// A deleted destination of the first project.
+    destination: String,
     /// A time between the first and the last rows of each list.
     middle: Timestamp,
 }
@@ -171,6 +180,9 @@ impl Rows {
             };
             calls::new_api_key(&owner, request).await;
             create_quiet(&owner, &project.id, true).await;
+            for hour in HOURS {
+                plant_record(&server.database, organization, &project.id, None, hour).await;
+            }
             for email in ["one@example.com", "two@example.com"] {
                 fixture::invite(&owner, organization, email, role)
                     .await
@@ -188,6 +200,7 @@ impl Rows {
             other_stream: second.stream.id.clone(),
             webhook: first.webhook.clone(),
             other_webhook: second.webhook.clone(),
+            destination: DestinationId::generate().to_string(),
             server,
             owner,
             operator,
@@ -197,7 +210,26 @@ impl Rows {
         };
         rows.add_later_rows(&first).await;
         add_samples(&rows.server, &rows.stream, &SAMPLE_TIMES).await;
+        rows.add_usage().await;
         rows
+    }
+
+    /// Records of both projects, in two hours, and of a destination.
+    async fn add_usage(&self) {
+        let plant = async |project: &str, destination, hour| {
+            plant_record(
+                &self.server.database,
+                &self.owner.user.id,
+                project,
+                destination,
+                hour,
+            )
+            .await;
+        };
+        plant(&self.project, None, HOURS[0]).await;
+        plant(&self.project, Some(&*self.destination), HOURS[0]).await;
+        plant(&self.project, None, HOURS[1]).await;
+        plant(&self.other_project, None, HOURS[1]).await;
     }
 
     /// More rows of the first project, and rows in other states.
@@ -254,6 +286,12 @@ impl Rows {
         let user_ids = [&self.owner, &self.other].map(|user| user.user.id.clone());
         let [n1, n2] = ["n1", "n2"].map(str::to_owned);
         let same = |one: &String| one.clone();
+        let start_of_hour = |at: i64| {
+            Some(Timestamp {
+                seconds: START_OF_USAGE + 3600 * at,
+                nanos: 0,
+            })
+        };
         let time = |one: Option<Timestamp>| one;
         vec![
             list! { "AuthService/ListSessions" ListSessionsRequest {};
@@ -362,6 +400,13 @@ impl Rows {
                 organization_id Replaces same => [&organization_ids[1]];
                 created_after Selects time => [later];
                 created_before Selects time => [later];
+            },
+            list! { "UsageService/ListUsage" ListUsageRequest {};
+                project_id Divides same => [&both[0], &both[1]];
+                destination_id Selects same => [&self.destination];
+                organization_id Replaces same => [&organization_ids[0], &organization_ids[1]];
+                start_time Selects start_of_hour => [1];
+                end_time Selects start_of_hour => [1];
             },
         ]
     }

@@ -16,6 +16,7 @@ use crate::{
     harness::{Engine, Postgres, Sqlite, TestServer, User},
     organization::fixture,
     stream::list_stream_samples::add_samples,
+    usage::fixture::{HOURS, plant_record},
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
@@ -77,7 +78,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 17] {
+fn lists() -> [List; 18] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -99,6 +100,7 @@ fn lists() -> [List; 17] {
             ListInvitationsRequest { organization_id: Ids::organization };
         "OrganizationService/ListOrganizationAuditEvents"
             ListOrganizationAuditEventsRequest { organization_id: Ids::organization };
+        "UsageService/ListUsage" ListUsageRequest {};
     }
 }
 
@@ -153,6 +155,9 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
     for email in ["one@example.com", "two@example.com"] {
         let invited = fixture::invite(&user, &organization_id, email, role).await;
         invited.unwrap();
+    }
+    for hour in HOURS {
+        plant_record(&server.database, &user.user.id, &project_id, None, hour).await;
     }
     let ids = Ids {
         project_id,

@@ -23,13 +23,14 @@ use crate::{
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
-const ALL_SCOPES: [&str; 6] = [
+const ALL_SCOPES: [&str; 7] = [
     "projects:read",
     "projects:write",
     "streams:read",
     "streams:write",
     "webhooks:read",
     "webhooks:write",
+    "usage:read",
 ];
 
 /// A user with one resource of each type.

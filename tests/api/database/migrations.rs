@@ -298,6 +298,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "40_add_organization_keys.sql",
         "808236b3fd887bd2c2031ca2038718bb893a83d253d7f57fd4260e527757c220",
     ),
+    (
+        "postgres",
+        "36_record_usage.sql",
+        "71d4644da929d3f1c67065de85802275852fbd06282345988ceec3d2d3a101b4",
+    ),
+    (
+        "sqlite",
+        "36_record_usage.sql",
+        "99bd2345f15a98d65ca7ff324e2e0f6e5124f52acf1ba9dc138c343efb8dd4e0",
+    ),
 ];
 
 #[rstest]
@@ -335,10 +345,17 @@ fn a_landed_migration_never_changes(#[case] engine: &str) {
 }
 
 /// Migrations that do more than add, each with the test that the previous version goes on beside.
-const CHANGING: &[(&str, &str)] = &[(
-    "31_create_organizations.sql",
-    "database::organizations::the_previous_version_creates_and_deletes_accounts_and_projects",
-)];
+const CHANGING: &[(&str, &str)] = &[
+    (
+        "31_create_organizations.sql",
+        "database::organizations::the_previous_version_creates_and_deletes_accounts_and_projects",
+    ),
+    // It marks the streams that have ended. The statements that create streams are the same.
+    (
+        "36_record_usage.sql",
+        "usage::recording::the_time_of_a_stream_is_that_from_live_to_its_end",
+    ),
+];
 
 /// Servers of the previous version go on beside a new one: what they read and write stays as it was.
 #[rstest]

@@ -10,6 +10,7 @@ use crate::{
         User, Watcher, refused,
     },
     relay::fixture::{Fixture, broadcasting_report, destination_request},
+    usage::fixture::{HOURS, plant_record},
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
@@ -81,6 +82,20 @@ impl PopulatedDatabase {
         plant_delivery(database, &webhook.id, &fixture.project.id, 1, "delivered").await;
 
         let (live, _, _worker, assignment) = fixture.claimed_relay().await;
+        plant_record(
+            database,
+            &fixture.owner.user.id,
+            &fixture.project.id,
+            None,
+            HOURS[0],
+        )
+        .await;
+        database
+            .execute(
+                "insert into usage_meters (stream_id, destination_id, epoch, bytes)
+                 select id, project_id, 1, 1 from streams",
+            )
+            .await;
         let taken = fixture.node.begin(&fixture.key, "c9").await;
         refused(taken);
         let seen = fixture.revision().await;

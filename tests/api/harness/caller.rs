@@ -9,7 +9,7 @@ use sluice::{
         operator_service_client::OperatorServiceClient,
         organization_service_client::OrganizationServiceClient,
         project_service_client::ProjectServiceClient, stream_service_client::StreamServiceClient,
-        webhook_service_client::WebhookServiceClient,
+        usage_service_client::UsageServiceClient, webhook_service_client::WebhookServiceClient,
     },
     repositories::{NewOperatorKey, NewSecret, OperatorKeys},
 };
@@ -48,6 +48,7 @@ pub struct Client {
     pub operator: OperatorServiceClient<InterceptedService<Channel, Bearer>>,
     pub webhook: WebhookServiceClient<InterceptedService<Channel, Bearer>>,
     pub organization: OrganizationServiceClient<InterceptedService<Channel, Bearer>>,
+    pub usage: UsageServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 impl Client {
@@ -69,7 +70,11 @@ impl Client {
             stream: StreamServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             operator: OperatorServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             webhook: WebhookServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            organization: OrganizationServiceClient::with_interceptor(channel.clone(), bearer),
+            organization: OrganizationServiceClient::with_interceptor(
+                channel.clone(),
+                bearer.clone(),
+            ),
+            usage: UsageServiceClient::with_interceptor(channel.clone(), bearer),
         }
     }
 }

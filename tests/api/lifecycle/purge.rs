@@ -1,7 +1,10 @@
 use rstest::rstest;
 use sluice::proto::v1 as pb;
 
-use crate::harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually};
+use crate::{
+    harness::{Client, Engine, Postgres, Sqlite, TestServer, eventually},
+    usage::fixture::{HOURS, plant_record},
+};
 
 const LONG_AGO: &str = "'2020-01-01T00:00:00+00:00'";
 
@@ -38,6 +41,9 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
         node.begin(&stream_key, "refused").await.unwrap_err();
         node.end(&stream, connection).await;
     }
+    for hour in ["2020-01-01T00:00:00+00:00", HOURS[0]] {
+        plant_record(&server.database, &ada.user.id, &kept.id, None, hour).await;
+    }
     let boots = "insert into node_boots (node_id, boot_id, create_time)";
 
     for aged in [
@@ -64,6 +70,14 @@ async fn only_rows_past_their_retention_are_purged(#[values(Sqlite, Postgres)] e
         ("publishes", 1),
         ("node_boots", 2),
         ("refusals", 1),
+        (
+            "usage_records where hour_time > '2099-01-01T00:00:00+00:00'",
+            1,
+        ),
+        (
+            "usage_records where hour_time < '2021-01-01T00:00:00+00:00'",
+            0,
+        ),
     ] {
         let count = format!("select count(*) from {table}");
         eventually("expired rows are purged", async || {

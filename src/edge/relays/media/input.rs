@@ -68,6 +68,8 @@ pub(crate) struct InputSource {
 pub(crate) struct Input {
     fan_out: Arc<FanOut>,
     failure: watch::Receiver<Option<RelayFailure>>,
+    /// Whether the media server has answered the request to play, or could not.
+    answered: watch::Receiver<bool>,
     /// Ends the wait for the next try.
     retry: Arc<Notify>,
     /// A rendition has none: its source is measured.
@@ -91,15 +93,17 @@ impl Input {
         };
         let fan_out = Arc::<FanOut>::default();
         let (failed, failure) = watch::channel(None);
+        let (answer, answered) = watch::channel(false);
         let retry = Arc::<Notify>::default();
         let meter = Arc::<MediaMeter>::default();
         meters.add(&source.stream_id, &source.connection_id, &meter);
         let media = (Arc::clone(&fan_out), Arc::clone(&meter));
-        let attempts = (Arc::clone(&retry), failed);
+        let attempts = (Arc::clone(&retry), failed, answer);
         let playing = play_repeatedly(address, certificates, media, attempts);
         Ok(Self {
             fan_out,
             failure,
+            answered,
             retry,
             source: None,
             meter: Some(meter),
@@ -117,6 +121,7 @@ impl Input {
         Self {
             fan_out,
             failure,
+            answered: source.answered.clone(),
             retry: Arc::clone(&source.retry),
             source: Some(source),
             meter: None,
@@ -156,6 +161,12 @@ impl Input {
         self.retry.notify_one();
     }
 
+    /// Waits until the media server has answered the request to play, or could not.
+    pub(crate) async fn was_answered(&self) {
+        // An error means that nothing plays any more.
+        let _ = self.answered.clone().wait_for(|answered| *answered).await;
+    }
+
     /// Why there is no media now.
     pub(crate) fn failure(&self) -> Option<RelayFailure> {
         let source = self.source.as_ref();
@@ -189,7 +200,11 @@ async fn play_repeatedly(
     address: RtmpAddress,
     certificates: Arc<Certificates>,
     (fan_out, meter): (Arc<FanOut>, Arc<MediaMeter>),
-    (retry, failed): (Arc<Notify>, watch::Sender<Option<RelayFailure>>),
+    (retry, failed, answered): (
+        Arc<Notify>,
+        watch::Sender<Option<RelayFailure>>,
+        watch::Sender<bool>,
+    ),
 ) {
     let mut failures = 0;
     loop {
@@ -197,6 +212,7 @@ async fn play_repeatedly(
             fan_out: &fan_out,
             meter: &meter,
             failed: &failed,
+            answered: &answered,
             epoch: 0,
             has_played: false,
         };
@@ -210,6 +226,7 @@ async fn play_repeatedly(
             "the input is lost"
         );
         failed.send_replace(Some(failure));
+        answered.send_replace(true);
         let _ = timeout(RETRY_BACKOFF.delay(failures), retry.notified()).await;
     }
 }
@@ -219,6 +236,7 @@ struct Player<'a> {
     fan_out: &'a FanOut,
     meter: &'a MediaMeter,
     failed: &'a watch::Sender<Option<RelayFailure>>,
+    answered: &'a watch::Sender<bool>,
     /// The number of the play session, or publisher in it.
     epoch: u64,
     has_played: bool,
@@ -241,6 +259,7 @@ impl Player<'_> {
             let session = Session::play(connection.transport, target).await;
             let session = session.map_err(|error| UpstreamError::starting(error, redact))?;
             self.epoch = next_epoch();
+            self.answered.send_replace(true);
             let ended = self.receive(session).await;
             Err(match ended {
                 SessionError::Refused(words) => UpstreamError::Refused(redact(&words)),

@@ -8,4 +8,5 @@ pub mod recorder;
 mod relay_rpcs;
 mod scanner;
 mod stream_rpcs;
+mod usage_rpcs;
 mod webhook_rpcs;

@@ -75,6 +75,7 @@ impl Recorder {
             .await;
         self.webhook_rpcs(database, &token, &project_id).await;
         self.organization_rpcs(database, &token, &project_id).await;
+        self.usage_rpcs(&token).await;
         self.operator_rpcs(&media).await;
         Deletable {
             token,

@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 103] = [
+pub const PROMISES: [Promise; 104] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -119,6 +119,14 @@ pub const PROMISES: [Promise; 103] = [
     (
         "**Open files.**",
         &["deployment::systemd_unit::the_unit_allows_the_documented_number_of_open_files"],
+    ),
+    (
+        "**Usage.**",
+        &[
+            "usage::recording::replicas_that_record_at_once_count_once",
+            "usage::recording::delivered_bytes_count_once_whatever_is_repeated_late_or_foreign",
+            "usage::outages::usage_of_the_time_in_which_no_server_ran_is_recorded_later",
+        ],
     ),
     (
         "**Disk.**",

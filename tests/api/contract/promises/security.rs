@@ -9,7 +9,7 @@ pub const ADVICE: [&str; 6] = [
     "**destination keys**",
 ];
 
-pub const PROMISES: [Promise; 57] = [
+pub const PROMISES: [Promise; 58] = [
     (
         "It protects them against callers, readers of its logs",
         &[
@@ -470,6 +470,13 @@ pub const PROMISES: [Promise; 57] = [
     (
         "ended streams and their relays",
         &["lifecycle::purge::ended_streams_and_their_relays_are_purged_after_their_retention"],
+    ),
+    (
+        "records of usage",
+        &[
+            "lifecycle::purge::only_rows_past_their_retention_are_purged",
+            "usage::records::usage_remains_when_the_project_is_deleted",
+        ],
     ),
     (
         "audit events",

@@ -1,5 +1,5 @@
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{owner::Owner, secret_scanner::SecretScanner};
 use crate::{
     edge::media::{
-        ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Proxy, Publisher, Sandbox,
+        ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Proxy, Publisher, Sandbox, program,
     },
     harness::{children, command_line},
 };
@@ -125,6 +125,33 @@ impl Fixture {
     pub fn publish_with(&self, options: &[&str]) -> Publisher {
         let url = format!("{}/{}", self.nginx.ingest(), self.owner.key);
         Publisher::start_with(&url, options).unwrap()
+    }
+
+    /// Publishes a file with the project's key.
+    pub fn replay(&self, file: &Path) -> Publisher {
+        let url = format!("{}/{}", self.nginx.ingest(), self.owner.key);
+        Publisher::replay(file, &url).unwrap()
+    }
+
+    /// Encodes five minutes with a single keyframe, at their start.
+    pub async fn encode_one_keyframe(&self) -> PathBuf {
+        let file = self.folder.path().join("one_keyframe.flv");
+        let encoded = program("ffmpeg")
+            .args(["-v", "error", "-nostdin", "-t", "300"])
+            .args(["-f", "lavfi", "-i", "testsrc=size=160x90:rate=10"])
+            .args([
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-pix_fmt",
+                "yuv420p",
+            ])
+            .args(["-g", "100000", "-sc_threshold", "0", "-f", "flv"])
+            .arg(&file)
+            .status();
+        assert!(encoded.await.unwrap().success());
+        file
     }
 
     /// Publishes with the project's key, and waits until the stream is live.

@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, time::Duration};
 
 use sluice::proto::v1 as pb;
 use uuid::Uuid;
@@ -154,5 +154,25 @@ async fn a_destination_receives_the_application_and_the_key_as_its_owner_gave_th
         is_recorded.then_some(())
     })
     .await;
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_relay_begins_with_the_first_keyframe_of_each_publisher() {
+    let fixture = Fixture::with_window(Duration::from_secs(60)).await;
+    let (_platform, destination) = fixture.destination("platform").await;
+    // It is sent at once, and there is no second one within the time limit of the test.
+    let one_keyframe = fixture.encode_one_keyframe().await;
+
+    let mut publisher = fixture.replay(&one_keyframe);
+    fixture.wait_for_relay(&destination, BROADCASTING).await;
+    publisher.kill().await.unwrap();
+    let reconnecting = pb::StreamState::Reconnecting;
+    fixture.wait_for_stream(reconnecting).await;
+    let idle = pb::RelayState::Idle;
+    fixture.wait_for_relay(&destination, idle).await;
+    let _publisher = fixture.replay(&one_keyframe);
+
+    fixture.wait_for_relay(&destination, BROADCASTING).await;
     fixture.end().await;
 }

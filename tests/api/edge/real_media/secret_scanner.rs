@@ -61,7 +61,11 @@ impl Shared {
     fn scan(&mut self) {
         self.scans += 1;
         // Publishers and ffprobe are not part of Sluice, and may have keys on their command lines.
-        let is_ours = |line: &String| !line.contains("testsrc") && !line.starts_with("ffprobe");
+        let is_ours = |line: &String| {
+            !line.contains("testsrc")
+                && !line.contains("-stream_loop")
+                && !line.starts_with("ffprobe")
+        };
         let others = command_lines().filter(is_ours);
         let found: Vec<_> = others.filter(|line| self.is_secret(line)).collect();
         self.found.extend(found);

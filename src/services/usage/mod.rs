@@ -1,0 +1,6 @@
+//! UsageService.
+
+mod messages;
+mod service;
+
+pub use service::UsageService;
