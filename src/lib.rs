@@ -15,6 +15,7 @@
 //! | [`readiness`] | the reported health of the server |
 //! | [`jobs`] | periodic tasks |
 //! | [`check_dispatch`] | hands checks of destinations to the connected relay workers |
+//! | [`claim_dispatch`] | wakes the relay workers that have something to claim or to return |
 //! | [`watching`] | watches of projects, and the change notifications that wake them |
 //! | [`mail`] | e-mail messages and their transport |
 //! | [`webhooks`] | signed messages to endpoints of tenants, and their transport |
@@ -41,6 +42,7 @@ pub mod database;
 pub mod auth;
 pub mod backoff;
 pub mod check_dispatch;
+pub mod claim_dispatch;
 pub mod client;
 pub mod commands;
 pub mod config;

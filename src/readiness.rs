@@ -24,8 +24,8 @@ pub const SERVICES: [&str; 8] = [
     "sluice.v1.StreamService",
     "sluice.v1.OperatorService",
     "sluice.v1.WebhookService",
-    "sluice.v1.OrganizationService",
     "sluice.v1.UsageService",
+    "sluice.v1.OrganizationService",
 ];
 
 /// How often the clock and the credentials are refreshed from the database; its answer is its

@@ -20,6 +20,7 @@ use crate::{
         Revocations,
     },
     check_dispatch::CheckDispatch,
+    claim_dispatch::ClaimDispatch,
     config::Config,
     database::{Database, Pooler},
     jobs::{self, CredentialRefresh, Mailer, WebhookDispatcher},
@@ -61,6 +62,7 @@ struct Components {
     publishing: Publishing,
     relay_leases: RelayLeases,
     check_dispatch: CheckDispatch,
+    claim_dispatch: ClaimDispatch,
     webhook_sender: WebhookSender,
     /// `None` if mail is off.
     outbox: Option<Outbox>,
@@ -109,9 +111,11 @@ pub async fn serve_wrapped(
     let address = config.observability.operations_listen.0;
     let operations = OperationsServer::start(address, "SLUICE_OPERATIONS_LISTEN", metrics).await?;
     let mail_sender = MailSender::open(config.mail()).context("SLUICE_MAIL")?;
+    let relay_leases = RelayLeases::new(database.clone(), config.relay_timeouts());
     let components = Components {
         publishing: Publishing::new(database.clone(), config.stream_timeouts()),
-        relay_leases: RelayLeases::new(database.clone(), config.relay_timeouts()),
+        claim_dispatch: ClaimDispatch::new(database.clone(), relay_leases.clone()),
+        relay_leases,
         check_dispatch: CheckDispatch::new(database.clone()),
         webhook_sender: WebhookSender::new(
             config.webhooks.url_policy(),
@@ -207,10 +211,10 @@ fn services(
         config.recent_authentication,
     );
     let stream = StreamService::new(
-        database.clone(),
         components.publishing.clone(),
         components.relay_leases.clone(),
         components.check_dispatch.clone(),
+        components.claim_dispatch.clone(),
         components.hub.clone(),
         keys.sealer.clone(),
         MessageIntervals {
@@ -235,6 +239,7 @@ fn services(
         recent_authentication: config.recent_authentication,
     });
 
+    let usage = UsageService::new(database.clone(), keys.sealer.clone());
     let organization = OrganizationService::new(OrganizationDependencies {
         database: database.clone(),
         revocations: components.revocations.clone(),
@@ -243,7 +248,6 @@ fn services(
         outbox: components.outbox.clone(),
         recent_authentication: config.recent_authentication,
     });
-    let usage = UsageService::new(database.clone(), keys.sealer.clone());
 
     let limits = config.rate_limits();
     let mut authorize = AuthInterceptor::new(tokens, components.revocations.clone(), limits);
@@ -255,8 +259,8 @@ fn services(
         .add_service(StreamServiceServer::new(stream))
         .add_service(OperatorServiceServer::new(operator))
         .add_service(WebhookServiceServer::new(webhook))
-        .add_service(OrganizationServiceServer::new(organization))
         .add_service(UsageServiceServer::new(usage))
+        .add_service(OrganizationServiceServer::new(organization))
         .prepare();
     Ok(layers::stack(routes, interceptor, &config.layers()))
 }
@@ -296,6 +300,7 @@ fn jobs(
         Box::pin(MembershipPoller::new(hub.clone(), database).run()),
         Box::pin(ProjectDiscovery::new(hub.clone(), database).run(config.watch_poll_interval)),
         Box::pin(components.check_dispatch.clone().run()),
+        Box::pin(components.claim_dispatch.clone().run()),
         Box::pin(StatsPoller::new(hub.clone(), database).run()),
     ];
     if config.watch_hints && config.db_pooler == Pooler::Transaction {

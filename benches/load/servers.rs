@@ -4,7 +4,7 @@ use std::{
     env,
     io::{BufRead, BufReader, Lines, Read},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
 };
@@ -132,10 +132,15 @@ impl Side {
 
     /// The secret of a new API key that may publish.
     pub fn media_key(&self, storage: Storage) -> anyhow::Result<String> {
+        self.operator_key(storage, &["streams:publish"])
+    }
+
+    /// The secret of a new operator key with these scopes.
+    pub fn operator_key(&self, storage: Storage, scopes: &[&str]) -> anyhow::Result<String> {
         let output = self
             .command(storage)
             .args(["admin", "create-api-key", "--name=m"])
-            .args(["--scope=streams:publish"])
+            .args(scopes.iter().map(|scope| format!("--scope={scope}")))
             .output()?;
         let secret = String::from_utf8(output.stdout)?.trim().to_owned();
         let failure = String::from_utf8_lossy(&output.stderr);
@@ -143,9 +148,14 @@ impl Side {
         Ok(secret)
     }
 
+    /// The directory of the generated keys.
+    pub fn data_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The file of SQLite.
     pub fn sqlite_file(&self) -> PathBuf {
-        self.directory.path().join("sluice.db")
+        self.data_dir().join("sluice.db")
     }
 
     /// Starts the server.

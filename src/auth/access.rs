@@ -27,7 +27,7 @@ impl RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 98] = {
+pub const METHODS: [(&str, RequiredAccess); 101] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -135,6 +135,14 @@ pub const METHODS: [(&str, RequiredAccess); 98] = {
         ("/sluice.v1.OperatorService/GetUser", OPERATOR_READ),
         ("/sluice.v1.OperatorService/SuspendUser", OPERATOR_WRITE),
         ("/sluice.v1.OperatorService/ResumeUser", OPERATOR_WRITE),
+        (
+            "/sluice.v1.OperatorService/GetOrganizationQuota",
+            OPERATOR_READ,
+        ),
+        (
+            "/sluice.v1.OperatorService/SetOrganizationQuota",
+            OPERATOR_WRITE,
+        ),
         ("/sluice.v1.OperatorService/ListNodes", OPERATOR_READ),
         ("/sluice.v1.OperatorService/ListWorkers", OPERATOR_READ),
         ("/sluice.v1.OperatorService/ListLiveStreams", OPERATOR_READ),
@@ -154,6 +162,9 @@ pub const METHODS: [(&str, RequiredAccess); 98] = {
             WEBHOOKS_READ,
         ),
         ("/sluice.v1.WebhookService/RedeliverWebhook", WEBHOOKS_SEND),
+        ("/sluice.v1.UsageService/GetUsage", USAGE_READ),
+        ("/sluice.v1.UsageService/ListUsage", USAGE_READ),
+        ("/sluice.v1.UsageService/GetQuota", USAGE_READ),
         ("/sluice.v1.OrganizationService/CreateOrganization", Session),
         ("/sluice.v1.OrganizationService/GetOrganization", Session),
         ("/sluice.v1.OrganizationService/ListOrganizations", Session),
@@ -172,8 +183,6 @@ pub const METHODS: [(&str, RequiredAccess); 98] = {
             "/sluice.v1.OrganizationService/ListOrganizationAuditEvents",
             Session,
         ),
-        ("/sluice.v1.UsageService/GetUsage", USAGE_READ),
-        ("/sluice.v1.UsageService/ListUsage", USAGE_READ),
     ]
 };
 

@@ -164,6 +164,9 @@ fn remedy(reason: &str) -> Option<&'static str> {
             Some("it is mistyped, revoked or expired; check SLUICE_API_KEY (--api-key)")
         }
         "ACCOUNT_SUSPENDED" => Some("ask the operator of the service"),
+        "QUOTA_EXCEEDED" => {
+            Some("`sluice usage --quota` shows the limits; an operator can change them")
+        }
         "SCOPE_MISSING" => Some("use an API key with this scope, or run `sluice login`"),
         "SESSION_REQUIRED" => Some("run `sluice login` and unset SLUICE_API_KEY (--api-key)"),
         "API_KEY_RESTRICTED" => Some("use an API key for all projects, or run `sluice login`"),

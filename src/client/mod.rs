@@ -35,3 +35,4 @@ pub(crate) use options::{ClientOptions, OutputFormat};
 pub(crate) use output::Table;
 pub(crate) use pages::Limit;
 pub(crate) use text::{label, or_dash, time};
+pub(crate) use usage::quota_table;

@@ -77,8 +77,8 @@ pub(super) struct Api {
     pub project: ProjectServiceClient<Authorized>,
     pub stream: StreamServiceClient<Authorized>,
     pub webhook: WebhookServiceClient<Authorized>,
-    pub organization: OrganizationServiceClient<Authorized>,
     pub usage: UsageServiceClient<Authorized>,
+    pub organization: OrganizationServiceClient<Authorized>,
 }
 
 type Authorized = InterceptedService<Channel, Bearer>;
@@ -388,8 +388,8 @@ impl Session {
             project: ProjectServiceClient::with_interceptor(channel(), bearer.clone()),
             stream: StreamServiceClient::with_interceptor(channel(), bearer.clone()),
             webhook: WebhookServiceClient::with_interceptor(channel(), bearer.clone()),
-            organization: OrganizationServiceClient::with_interceptor(channel(), bearer.clone()),
-            usage: UsageServiceClient::with_interceptor(channel(), bearer),
+            usage: UsageServiceClient::with_interceptor(channel(), bearer.clone()),
+            organization: OrganizationServiceClient::with_interceptor(channel(), bearer),
         })
     }
 }

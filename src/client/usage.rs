@@ -27,6 +27,10 @@ pub struct UsageArguments {
     #[arg(long)]
     until: Option<DateTime<Utc>>,
 
+    /// Print the limits of the organization, and what is used of them.
+    #[arg(long, conflicts_with_all = ["project", "since", "until", "hours"])]
+    quota: bool,
+
     /// Print the records of hours, newest first, instead of their sum.
     #[arg(long)]
     hours: bool,
@@ -40,6 +44,9 @@ pub(super) async fn print(
     session: &Session,
     arguments: &UsageArguments,
 ) -> Result<(), ClientError> {
+    if arguments.quota {
+        return quota(session).await;
+    }
     let project_id = match &arguments.project {
         Some(project) => project_id(session, project).await?,
         None => String::new(),
@@ -122,6 +129,44 @@ async fn list(
         ];
         Table::new(header, rows)
     })
+}
+
+async fn quota(session: &Session) -> Result<(), ClientError> {
+    let request = pb::GetQuotaRequest {
+        organization_id: session.organization(),
+    };
+    let answer = session.call(request, async |mut api, request| {
+        api.usage.get_quota(request).await
+    });
+    session.output().print(&answer.await?, |answer| {
+        quota_table(answer.quota, answer.used)
+    })
+}
+
+/// What an organization uses, and its limits.
+pub(crate) fn quota_table(limits: Option<pb::Quota>, used: Option<pb::Quota>) -> Table {
+    let (limits, used) = (limits.unwrap_or_default(), used.unwrap_or_default());
+    let rows = [
+        ("projects", limits.projects, used.projects),
+        ("destinations", limits.destinations, used.destinations),
+        ("live streams", limits.live_streams, used.live_streams),
+        (
+            "stream minutes this month",
+            limits.stream_minutes,
+            used.stream_minutes,
+        ),
+        (
+            "delivered bytes this month",
+            limits.delivered_bytes,
+            used.delivered_bytes,
+        ),
+    ];
+    let rows = rows.map(|(name, limit, used)| {
+        let number = |number: i64| number.to_string();
+        let limit = limit.map_or_else(|| "unlimited".to_owned(), number);
+        [name.to_owned(), number(used.unwrap_or_default()), limit]
+    });
+    Table::new(["WHAT", "USED", "LIMIT"], rows)
 }
 
 fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx_postgres::Postgres;
 use sqlx_sqlite::Sqlite;
@@ -11,6 +11,7 @@ use super::{
     clock_skew::ClockSkew,
     dialect,
     engine::Engine,
+    local_state::LocalState,
     options::{DatabaseOptions, Target},
     pool::{Pool, PoolLimits, PoolState},
     sqlite_writer::SqliteWriter,
@@ -40,6 +41,7 @@ pub struct Database {
     pub(crate) pools: Pools,
     change_notifications: ChangeNotifications,
     pub(super) clock_skew: ClockSkew,
+    local_state: LocalState,
 }
 
 /// The connections.
@@ -89,6 +91,7 @@ impl Database {
             pools,
             change_notifications: ChangeNotifications::default(),
             clock_skew: ClockSkew::default(),
+            local_state: LocalState::default(),
         }
     }
 
@@ -276,6 +279,12 @@ impl Database {
             ),
             Pools::Sqlite { .. } => Ok(None),
         }
+    }
+
+    /// A value that all users of this database in this process share, such as what is not written
+    /// yet. It is the default of its type at first.
+    pub(crate) fn local_state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.local_state.get()
     }
 
     /// The difference between the machine's clock and the database's.

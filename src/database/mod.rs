@@ -29,6 +29,7 @@ mod errors;
 mod group_commit;
 mod handle;
 mod idle_list;
+mod local_state;
 mod migrations;
 mod options;
 mod pool;

@@ -37,6 +37,7 @@ mod platform_rules;
 mod project;
 mod publish_decision;
 mod publisher;
+mod quota;
 mod relay;
 mod relay_error;
 mod relay_report;
@@ -95,6 +96,7 @@ pub use platform_catalogue::{PlatformInfo, PlatformKind, PlatformLimits, Platfor
 pub use project::{OutagePolicy, Project, ProjectUpdate, PublishConflictPolicy, ReconnectWindow};
 pub use publish_decision::{BeginDecision, PublishRules, Refusal, RefusalCause, RefusalReason};
 pub use publisher::{IngestProtocol, Publisher};
+pub use quota::{Quota, QuotaExcess, QuotaKind};
 pub use relay::{Relay, RelayDelivery, RelayLease, RelayState, RelayTimeouts};
 pub use relay_error::RelayError;
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};

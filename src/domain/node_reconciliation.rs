@@ -176,6 +176,7 @@ impl From<RefusalCause> for EndReason {
     fn from(cause: RefusalCause) -> Self {
         match cause {
             RefusalCause::Suspended => Self::AccountSuspended,
+            RefusalCause::QuotaExceeded(_) => Self::QuotaExceeded,
             RefusalCause::Disabled => Self::ProjectDisabled,
             RefusalCause::Held(_) => Self::StoppedByOwner,
             RefusalCause::Conflict => Self::TakenOver,

@@ -1,8 +1,8 @@
 //! The decision whether a publisher may begin, and the record of a refusal.
 
 use super::{
-    OutagePolicy, ProjectId, PublishConflictPolicy, Publisher, ReconnectWindow, RefusalId, Stream,
-    StreamState, Time,
+    OrganizationId, OutagePolicy, ProjectId, PublishConflictPolicy, Publisher, QuotaExcess,
+    QuotaKind, ReconnectWindow, RefusalId, Stream, StreamState, Time,
 };
 
 /// What a project allows publishers to do.
@@ -26,6 +26,8 @@ pub struct PublishRules {
     pub key_replaced: bool,
     /// When the publisher's stream key expires, if it has been replaced with a grace period.
     pub key_expire_time: Option<Time>,
+    /// The organization of the project, if it has a quota.
+    pub limited_organization: Option<OrganizationId>,
 }
 
 /// What BeginPublish does for an accepted publisher.
@@ -59,6 +61,24 @@ pub enum RefusalCause {
     ConnectionEnded,
     /// The stream key has been replaced.
     KeyReplaced,
+    /// A limit of the organization is reached.
+    QuotaExceeded(QuotaExcess),
+}
+
+impl BeginDecision {
+    /// What a quota limits of the stream that begins; nothing if none begins.
+    pub fn quotas(self) -> &'static [QuotaKind] {
+        match self {
+            Self::Begin => &[
+                QuotaKind::LiveStreams,
+                QuotaKind::StreamMinutes,
+                QuotaKind::DeliveredBytes,
+            ],
+            // It replaces a running stream.
+            Self::TakeOver => &[QuotaKind::StreamMinutes, QuotaKind::DeliveredBytes],
+            Self::Resume | Self::Repeat | Self::Replace => &[],
+        }
+    }
 }
 
 impl RefusalCause {
@@ -70,6 +90,7 @@ impl RefusalCause {
             Self::Held(_) => Some(RefusalReason::PublishHeld),
             Self::Conflict => Some(RefusalReason::PublishConflict),
             Self::KeyReplaced => Some(RefusalReason::StreamKeyInvalid),
+            Self::QuotaExceeded(_) => Some(RefusalReason::QuotaExceeded),
             Self::ConnectionEnded => None,
         }
     }
@@ -145,5 +166,7 @@ text_enum! {
         PublishHeld = "publish_held",
         /// The account of the owner was suspended.
         AccountSuspended = "account_suspended",
+        /// A limit of the organization was reached.
+        QuotaExceeded = "quota_exceeded",
     }
 }

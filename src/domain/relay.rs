@@ -99,11 +99,13 @@ pub struct RelayLease {
     pub worker_id: String,
     /// When it was claimed.
     pub claim_time: Time,
-    /// When it expires unless it is renewed.
+    /// When it expires unless it is renewed. [`Self::WITH_WORKER`] if it lasts as long as the
+    /// worker reports all of its leases.
     pub expire_time: Time,
     /// When the first bytes were sent.
     pub broadcast_time: Option<Time>,
-    /// Since when no bytes have been sent although the stream has media.
+    /// Since when no bytes have been sent although the stream has media. [`Self::WITH_WORKER`] if
+    /// only the server knows it that gets the reports of the worker.
     pub silent_since: Time,
 }
 
@@ -311,6 +313,18 @@ impl RelayDelivery {
 }
 
 impl RelayLease {
+    /// The stored times of a lease that the reports of its worker renew without writing them: the
+    /// end of the year 9999, so that servers that do not know the rule neither end nor stall it.
+    pub const WITH_WORKER: Time = match Time::from_timestamp_secs(253_402_300_799) {
+        Some(time) => time,
+        None => Time::MAX_UTC,
+    };
+
+    /// Whether reports of its worker renew it without writing it.
+    pub fn lasts_with_worker(&self) -> bool {
+        self.expire_time == Self::WITH_WORKER
+    }
+
     pub(super) fn is_silent(&self, times: RelayTimeouts, now: Time) -> bool {
         self.silent_since + times.stall <= now
     }

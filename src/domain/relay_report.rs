@@ -69,6 +69,21 @@ pub enum ReportOutcome {
 }
 
 impl RelayReport {
+    /// Whether the worker goes on with the relay.
+    pub fn keeps_lease(&self) -> bool {
+        match self.state {
+            ReportedState::Starting
+            | ReportedState::Broadcasting
+            | ReportedState::Holding
+            | ReportedState::Stalled
+            | ReportedState::Stopping => true,
+            ReportedState::Stopped
+            | ReportedState::Abandoned
+            | ReportedState::Retrying(_)
+            | ReportedState::Failed(_) => false,
+        }
+    }
+
     /// Returns a lease under which nothing is running.
     pub fn stopped(lease_id: Uuid) -> Self {
         Self {

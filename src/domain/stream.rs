@@ -279,6 +279,8 @@ text_enum! {
         NeverStarted = "never_started",
         /// An operator suspended the account of the owner.
         AccountSuspended = "account_suspended",
+        /// A limit of the organization was reached.
+        QuotaExceeded = "quota_exceeded",
     }
 }
 
@@ -291,7 +293,8 @@ impl EndReason {
             | Self::KeyRotated
             | Self::ProjectDisabled
             | Self::ProjectDeleted
-            | Self::AccountSuspended => true,
+            | Self::AccountSuspended
+            | Self::QuotaExceeded => true,
             Self::PublisherEnded
             | Self::ReconnectTimeout
             | Self::HeartbeatTimeout

@@ -99,6 +99,7 @@ impl PublishError {
                 ErrorReason::PublishConflict => "the project already has another publisher",
                 ErrorReason::ProjectDisabled => "the project is disabled",
                 ErrorReason::PublishHeld => "the owner has put publishing on hold",
+                ErrorReason::QuotaExceeded => "the quota of the organization is reached",
                 ErrorReason::ConnectionEnded => "this connection has ended",
                 ErrorReason::NodeSuperseded => {
                     "another run of this media server is the current one"
@@ -110,6 +111,7 @@ impl PublishError {
                 EndReason::TakenOver => "another publisher has taken over",
                 EndReason::KeyRotated => "the stream key is not valid any more",
                 EndReason::AccountSuspended => "the account of the owner is suspended",
+                EndReason::QuotaExceeded => "the quota of the organization is reached",
                 EndReason::ProjectDisabled => "the project is disabled",
                 EndReason::ProjectDeleted => "the project is deleted",
                 _ => "the stream has ended",

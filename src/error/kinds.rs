@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use super::with_causes;
-use crate::domain::{NodeId, RefusalCause, Role, Scope, Violation};
+use crate::domain::{NodeId, QuotaExcess, RefusalCause, Role, Scope, Violation};
 
 /// A result with the service's own error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -144,6 +144,9 @@ pub enum Error {
     /// The limit on the number of destinations is reached.
     #[error("the project has the maximum number of destinations")]
     DestinationLimit,
+    /// A limit of the organization is reached.
+    #[error("the quota of the organization is reached: {0}")]
+    QuotaExceeded(QuotaExcess),
     /// No relay worker is connected that could check a destination.
     #[error(
         "no edge is connected that could check the destination: with a live stream it has to be \
@@ -300,15 +303,19 @@ impl Error {
     }
 }
 
-fn refusal_text(cause: &RefusalCause) -> &'static str {
-    match cause {
+fn refusal_text(cause: &RefusalCause) -> Cow<'static, str> {
+    let text = match cause {
+        RefusalCause::QuotaExceeded(excess) => {
+            return format!("the quota of the organization is reached: {excess}").into();
+        }
         RefusalCause::Suspended => "the account of the project's owner is suspended",
         RefusalCause::Disabled => "the project is disabled",
         RefusalCause::Held(_) => "the owner has put publishing on hold",
         RefusalCause::ConnectionEnded => "this connection has published before and has ended",
         RefusalCause::KeyReplaced => "the stream key is not valid",
         RefusalCause::Conflict => "another connection is publishing to this project",
-    }
+    };
+    text.into()
 }
 
 /// The first violations as text, for callers that ignore the details.

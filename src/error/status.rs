@@ -65,6 +65,7 @@ impl Error {
                 RefusalCause::Disabled => (Code::FailedPrecondition, Reason::ProjectDisabled),
                 RefusalCause::Held(_) => (Code::FailedPrecondition, Reason::PublishHeld),
                 RefusalCause::KeyReplaced => (Code::PermissionDenied, Reason::StreamKeyInvalid),
+                RefusalCause::QuotaExceeded(_) => (Code::FailedPrecondition, Reason::QuotaExceeded),
                 RefusalCause::ConnectionEnded => {
                     (Code::FailedPrecondition, Reason::ConnectionEnded)
                 }
@@ -81,6 +82,7 @@ impl Error {
             Self::TooManyProjects(_) => (Code::FailedPrecondition, Reason::TooManyProjects),
             Self::TooManyWatches => (Code::ResourceExhausted, Reason::TooManyWatches),
             Self::DestinationLimit => (Code::FailedPrecondition, Reason::DestinationLimitReached),
+            Self::QuotaExceeded(_) => (Code::FailedPrecondition, Reason::QuotaExceeded),
             Self::NoRelayWorker => (Code::FailedPrecondition, Reason::NoRelayWorker),
             Self::CheckUnanswered => (Code::Unavailable, Reason::CheckUnanswered),
             Self::WebhookLimit => (Code::FailedPrecondition, Reason::WebhookLimitReached),
@@ -138,6 +140,9 @@ impl Error {
             Self::PublishRefused(RefusalCause::Disabled | RefusalCause::Held(_))
             | Self::ProjectLive
             | Self::DestinationLimit => details.set_precondition_failure(vec![failed("project")]),
+            Self::QuotaExceeded(_) | Self::PublishRefused(RefusalCause::QuotaExceeded(_)) => {
+                details.set_precondition_failure(vec![failed("organization")])
+            }
             Self::TooManyProjects(_) => details.set_precondition_failure(vec![failed("projects")]),
             Self::NoRelayWorker => {
                 details.set_precondition_failure(vec![failed("destination")])
@@ -247,6 +252,12 @@ impl Error {
             Self::AccessTokenMalformed(found) => {
                 [("found".to_owned(), found.name().to_owned())].into()
             }
+            Self::QuotaExceeded(excess)
+            | Self::PublishRefused(RefusalCause::QuotaExceeded(excess)) => [
+                ("quota".to_owned(), excess.kind.as_str().to_owned()),
+                ("limit".to_owned(), excess.limit.to_string()),
+            ]
+            .into(),
             Self::NodeMismatch(node_id) => [("node_id".to_owned(), node_id.to_string())].into(),
             Self::RequestTooLarge(max_bytes) => {
                 [("max_bytes".to_owned(), max_bytes.to_string())].into()

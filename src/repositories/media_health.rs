@@ -10,7 +10,10 @@ use uuid::Uuid;
 
 use super::{
     projects::events,
-    relays::rows::{self as relay_rows, relay_columns},
+    relays::{
+        progress::RelayProgress,
+        rows::{self as relay_rows, relay_columns},
+    },
     sql::{fetch_all_in, list_json},
     streams::rows::{self as stream_rows, lock_project_of, stored_stream_columns},
 };
@@ -80,7 +83,9 @@ impl MediaHealth {
         }
         let ids: Vec<_> = streams.iter().map(|stream| stream.id).collect();
         let mut of_stream: HashMap<StreamId, Vec<_>> = HashMap::new();
-        for row in self.relays(&ids).await? {
+        let progress = self.database.local_state::<RelayProgress>();
+        for mut row in self.relays(&ids).await? {
+            progress.add_to(&mut row.relay);
             let relays = of_stream.entry(row.relay.stream_id).or_default();
             relays.push(MonitoredRelay {
                 relay: row.relay,

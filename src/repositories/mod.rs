@@ -14,6 +14,7 @@ mod media_health;
 mod organizations;
 mod outbox;
 mod projects;
+mod quotas;
 mod relays;
 mod resource_counts;
 mod sealed_columns;
@@ -42,6 +43,7 @@ pub use projects::{
     SealedChange, SealedDestination, SealedTarget, StoredDestination, StreamKeyRotation,
     StreamKeys,
 };
+pub use quotas::Quotas;
 pub use relays::{
     ClaimedRelay, ClaimingWorker, RelayKey, RelayLeases, Relays, WorkerLease, Workers,
 };

@@ -45,6 +45,7 @@ message_enums! {
     EndReason => EndReason {
         PublisherEnded ReconnectTimeout HeartbeatTimeout StoppedByOwner TakenOver KeyRotated
         ProjectDisabled ProjectDeleted NodeLost NeverStarted AccountSuspended
+        QuotaExceeded
     }
     MediaIssueCode => MediaIssueCode {
         KeyframeIntervalTooLong BitrateOverLimit NoAudio CodecNotAccepted DestinationTooSlow
@@ -60,7 +61,7 @@ message_enums! {
     PlatformKind => PlatformKind { Static Regional PerAccount PerEvent }
     PublishConflictPolicy => PublishConflictPolicy { RejectNew Takeover }
     RefusalReason => ErrorReason {
-        StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld AccountSuspended
+        StreamKeyInvalid PublishConflict ProjectDisabled PublishHeld AccountSuspended QuotaExceeded
     }
     RelayState => RelayState {
         Idle Starting Broadcasting Holding Stalled Retrying Failed Stopping Draining

@@ -121,7 +121,7 @@ impl EventPoller {
 
 /// Waits for a change notification and then for `delay`, and takes all that are queued by then;
 /// `None` if some were missed.
-pub(super) async fn collect_changes(
+pub(crate) async fn collect_changes(
     changes: &mut Receiver<ProjectId>,
     delay: impl Future<Output = ()>,
 ) -> Option<HashSet<ProjectId>> {

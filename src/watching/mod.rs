@@ -27,6 +27,7 @@ mod wake;
 mod watch;
 
 pub use event_poller::EventPoller;
+pub(crate) use event_poller::collect_changes;
 pub use feed::{ProjectHead, WatchOptions};
 pub use hub::{WatchHub, WatchLimits};
 pub use membership_poller::MembershipPoller;

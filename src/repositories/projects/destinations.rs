@@ -5,8 +5,8 @@ use super::{deletion, events, rows::lock_owned};
 use crate::{
     database::{Database, Transaction},
     domain::{
-        AuditContext, Change, Destination, DestinationId, ListFilter, Page, Platform, ProjectId,
-        StreamDelay, Tenant, Time,
+        AuditContext, Change, Destination, DestinationId, ListFilter, OrganizationId, Page,
+        Platform, ProjectId, QuotaKind, StreamDelay, Tenant, Time,
     },
     error::{Error, Result},
     repositories::{
@@ -14,6 +14,7 @@ use crate::{
         accounts::session_rows::require_active,
         audit_log,
         idempotency::{change_once, create_once},
+        quotas,
         relays::stream_changes,
         sql::{owned_by, refusal},
     },
@@ -157,6 +158,16 @@ impl Destinations {
                 )?;
                 if count >= self.limit {
                     return Err(Error::DestinationLimit);
+                }
+                let organization: OrganizationId = fetch_scalar!(
+                    tx,
+                    "select owner_id from projects where id = $1",
+                    [destination.project_id]
+                )?;
+                let kinds = [QuotaKind::Destinations];
+                let excess = quotas::reached(&mut tx, organization, &kinds, now).await?;
+                if let Some(excess) = excess {
+                    return Err(Error::QuotaExceeded(excess));
                 }
                 let destination: Destination = fetch_one!(
                     tx,

@@ -23,6 +23,7 @@ use crate::{
         accounts::session_rows::queue_require_active,
         audit_log,
         idempotency::{change_once, create_once},
+        quotas::{self, may_have_project},
         sql::{fetch_all_in, is_member, owned_by, owned_in, refusal},
         streams::rows::end_all,
     },
@@ -111,11 +112,14 @@ impl Projects {
         audit: &AuditContext,
         now: Time,
     ) -> Result<Project> {
-        self.database
+        let inserted = self
+            .database
             .queued_transaction(|mut tx| async move {
+                quotas::queue_lock(&mut tx, tenant.organization).await?;
                 queue!(
                     tx,
-                    "insert into projects
+                    concat!(
+                        "insert into projects
                          (id, owner_id, name, disabled, reconnect_window_ms,
                           publish_conflict_policy, stream_key_hash, stream_key_sealed,
                           stream_key_hint, revision, create_time, update_time, outage_policy)
@@ -126,7 +130,10 @@ impl Projects {
                        and ($13 is null or exists (
                            select 1 from api_keys k
                            where k.id = $13
-                             and coalesce(k.organization_id, k.user_id) = m.organization_id))",
+                             and coalesce(k.organization_id, k.user_id) = m.organization_id))
+                       and ",
+                        may_have_project!("$11")
+                    ),
                     [
                         project.id,
                         tenant.user,
@@ -154,7 +161,14 @@ impl Projects {
                 record(&mut tx, &created, now).await?;
                 tx.commit(created).await
             })
-            .await
+            .await;
+        match inserted {
+            Err(error @ Error::AccessTokenInvalid) => {
+                let id = tenant.organization;
+                Err(quotas::project_error(&self.database, id, error, now).await)
+            }
+            inserted => inserted,
+        }
     }
 
     /// A project.

@@ -14,7 +14,10 @@ use crate::{
     database::Engine,
     domain::{ListFilter, LiveStream, Page, Project, ProjectId, ProjectSnapshot, Stream, Tenant},
     error::{Error, Result},
-    repositories::sql::{json_ids, owned_by},
+    repositories::{
+        relays::progress::RelayProgress,
+        sql::{json_ids, owned_by},
+    },
 };
 
 /// The functions that build a JSON object, and an array of the values of a group.
@@ -261,8 +264,8 @@ impl Projects {
             [" where p.id = $1 and ", owned_by!("$2", "$3", "$4")],
             [id, tenant.user, tenant.key, tenant.roles()]
         );
-        match rows.into_iter().next() {
-            Some(found) => found.try_into(),
+        match self.read_snapshots(rows)?.into_iter().next() {
+            Some(found) => Ok(found),
             None => Err(self.refusal(tenant, id).await),
         }
     }
@@ -289,7 +292,7 @@ impl Projects {
                 tenant.roles()
             ]
         );
-        rows.into_iter().map(TryInto::try_into).collect()
+        self.read_snapshots(rows)
     }
 
     /// These projects with what belongs to them, all as of one moment. Without those that the
@@ -328,7 +331,21 @@ impl Projects {
                 .await?
             }
         };
-        rows.into_iter().map(TryInto::try_into).collect()
+        self.read_snapshots(rows)
+    }
+}
+
+impl Projects {
+    /// Reads snapshots, with the newest figures of their relays.
+    fn read_snapshots(&self, rows: Vec<SnapshotRow>) -> Result<Vec<ProjectSnapshot>> {
+        let progress = self.database.local_state::<RelayProgress>();
+        let snapshots = rows.into_iter().map(|row| {
+            let mut snapshot = ProjectSnapshot::try_from(row)?;
+            let live = snapshot.live.iter_mut();
+            progress.add_to_all(live.flat_map(|live| &mut live.relays));
+            Ok(snapshot)
+        });
+        snapshots.collect()
     }
 }
 

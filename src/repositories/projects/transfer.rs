@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     database::Transaction,
-    domain::{AuditContext, Project, ProjectId, Tenant, Time},
-    error::Result,
+    domain::{AuditContext, Project, ProjectId, QuotaKind, Tenant, Time},
+    error::{Error, Result},
     repositories::{
         accounts::session_rows::require_active,
-        audit_log,
+        audit_log, quotas,
         sql::{is_member, refusal},
     },
 };
@@ -47,6 +47,16 @@ impl Projects {
                      where id = $1",
                     [id, target.organization, now]
                 )?;
+                let kinds = [
+                    QuotaKind::Projects,
+                    QuotaKind::Destinations,
+                    QuotaKind::LiveStreams,
+                ];
+                let id_of_target = target.organization;
+                let excess = quotas::exceeded(&mut tx, id_of_target, &kinds, now).await?;
+                if let Some(excess) = excess {
+                    return Err(Error::QuotaExceeded(excess));
+                }
                 move_webhooks(&mut tx, id, revision, now).await?;
                 execute!(
                     tx,

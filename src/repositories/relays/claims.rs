@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::rows::{load, record, relay_columns, store};
+use super::rows::{destination_cost, load, record, relay_columns, relay_cost, store};
 use crate::{
-    database::{Database, Pools, Transaction},
+    database::{Database, Transaction},
     domain::{
         DestinationId, OutagePolicy, ProjectId, Relay, RelayState, RelayTimeouts, SealedPlayUrl,
         StreamDelay, StreamId, StreamState, Time,
@@ -85,6 +85,8 @@ pub struct WorkerLease {
     pub epoch: i64,
     /// What the destination gets while the publisher is away.
     pub outage_policy: OutagePolicy,
+    /// What the relay takes of the capacity of the worker.
+    pub cost: i64,
 }
 
 /// The source and the destination of a relay.
@@ -111,27 +113,6 @@ struct RelayEndpoints {
     is_busy: bool,
 }
 
-/// The condition that a relay `r` of a stream `s` can be claimed at `$1` by a worker of the
-/// node `$2`.
-macro_rules! claimable {
-    () => {
-        "r.wanted and r.lease_id is null and r.state <> 'failed' and r.ready_time <= $1
-           and s.status = 'live' and ($2 = '' or s.node_id = $2)
-           and not exists (
-               select 1 from relays b
-               where b.destination_id = r.destination_id and b.lease_id is not null)"
-    };
-}
-
-/// What a relay to a destination `d` takes of the capacity of a worker. An encoder takes much
-/// more than a copy.
-macro_rules! destination_cost {
-    () => {
-        "cast(case when d.max_video_bitrate_kbps > 0 or d.max_height > 0 then 10 else 1 end
-              as bigint)"
-    };
-}
-
 /// Selects the [`RelayEndpoints`] of the stream `$1` and the destination `$2`.
 const SELECT_ENDPOINTS: &str = concat!(
     "select s.status, s.node_id, s.connection_id, s.epoch, s.play_url_id, s.play_url_sealed,
@@ -145,20 +126,6 @@ const SELECT_ENDPOINTS: &str = concat!(
      from streams s, destinations d, projects p
      where s.id = $1 and d.id = $2 and p.id = d.project_id",
 );
-
-/// The same for a relay. The destination is looked up and not joined, so that no plan reads
-/// all destinations.
-macro_rules! relay_cost {
-    ($relay:literal) => {
-        concat!(
-            "(select ",
-            destination_cost!(),
-            " from destinations d where d.id = ",
-            $relay,
-            ".destination_id)"
-        )
-    };
-}
 
 /// What the relays of a worker `$worker` take of its capacity.
 macro_rules! used_capacity {
@@ -175,25 +142,6 @@ macro_rules! used_capacity {
     };
 }
 
-/// Selects at most `$3` relays that can be claimed, each of which costs at most `$4`.
-macro_rules! select_candidates {
-    ($join:literal) => {
-        concat!(
-            "select r.stream_id, r.destination_id
-             from relays r
-             join streams s on s.id = r.stream_id ",
-            $join,
-            " where ",
-            claimable!(),
-            " and ",
-            relay_cost!("r"),
-            " <= $4
-             order by r.ready_time, r.stream_id, r.destination_id
-             limit $3"
-        )
-    };
-}
-
 impl RelayLeases {
     /// Relays in this database, with these timeouts.
     pub fn new(database: Database, times: RelayTimeouts) -> Self {
@@ -204,26 +152,38 @@ impl RelayLeases {
     pub async fn list_leases(&self, worker_id: &str) -> Result<Vec<WorkerLease>> {
         fetch_all!(
             self.database.reader(),
-            "select r.lease_id, r.project_id, r.state, r.ready_time, s.epoch, p.outage_policy
+            concat!(
+                "select r.lease_id, r.project_id, r.state, r.ready_time, s.epoch,
+                        p.outage_policy, ",
+                relay_cost!("r"),
+                " as cost
                  from relays r
                  join streams s on s.id = r.stream_id
                  join projects p on p.id = r.project_id
                  where r.worker_id = $1",
+            ),
             [worker_id]
         )
     }
 
     /// Claims relays for a worker, up to its remaining capacity and the maximum of a
-    /// transaction.
-    pub async fn claim(&self, claimant: &ClaimingWorker, now: Time) -> Result<Vec<ClaimedRelay>> {
-        if !self.has_claimable_relay(claimant, now).await? {
+    /// transaction. `used` is what its relays take of the capacity, as far as its caller knows.
+    pub async fn claim(
+        &self,
+        claimant: &ClaimingWorker,
+        used: i64,
+        now: Time,
+    ) -> Result<Vec<ClaimedRelay>> {
+        let capacity = claimant.capacity - used;
+        if capacity <= 0 || !self.has_claimable_relay(claimant, capacity, now).await? {
             return Ok(Vec::new());
         }
         self.database
             .transaction(|mut tx| async move {
                 let mut capacity = remaining_capacity(&mut tx, claimant).await?;
                 let mut claimed = Vec::new();
-                let candidates = self.lock_candidates(&mut tx, claimant, capacity, now);
+                let limit = capacity.min(MAX_CLAIMS_PER_TRANSACTION);
+                let candidates = self.lock_candidates(&mut tx, claimant, capacity, limit, now);
                 for candidate in candidates.await? {
                     let relay =
                         self.claim_candidate(&mut tx, claimant, candidate, &mut capacity, now);
@@ -239,53 +199,6 @@ impl RelayLeases {
                 Ok(claimed)
             })
             .await
-    }
-
-    /// Whether there is a claimable relay; else the claim needs no transaction.
-    async fn has_claimable_relay(&self, claimant: &ClaimingWorker, now: Time) -> Result<bool> {
-        exists!(
-            self.database.reader(),
-            concat!(
-                "select r.stream_id
-                 from relays r
-                 join streams s on s.id = r.stream_id
-                 where ",
-                claimable!(),
-                " and ",
-                relay_cost!("r"),
-                " + ",
-                used_capacity!("$3"),
-                " <= $4
-                 limit 1",
-            ),
-            [
-                now,
-                &claimant.node_id,
-                &claimant.worker_id,
-                claimant.capacity
-            ]
-        )
-    }
-
-    /// Locks projects and returns their relays that may be claimable.
-    async fn lock_candidates(
-        &self,
-        tx: &mut Transaction,
-        claimant: &ClaimingWorker,
-        capacity: i64,
-        now: Time,
-    ) -> Result<Vec<(StreamId, DestinationId)>> {
-        let limit = capacity.min(MAX_CLAIMS_PER_TRANSACTION);
-        let sql = match &self.database.pools {
-            Pools::Postgres { .. } => {
-                concat!(
-                    select_candidates!("join projects p on p.id = r.project_id"),
-                    " for no key update of p skip locked",
-                )
-            }
-            Pools::Sqlite { .. } => select_candidates!(""),
-        };
-        fetch_all!(tx, sql, [now, &claimant.node_id, limit, capacity])
     }
 
     /// Claims a relay if it is still claimable under the lock of its project, and takes what it
@@ -336,9 +249,17 @@ impl RelayLeases {
             ),
             [lease_id, worker_id]
         )?;
-        let Some(relay) = relay else {
+        let Some(mut relay) = relay else {
             return Ok(None);
         };
+        if let Some(lease) = relay.lease.as_mut().filter(|one| one.lasts_with_worker()) {
+            let expire_time: Option<Option<Time>> = fetch_optional_scalar!(
+                self.database.reader(),
+                "select lease_expire_time from workers where worker_id = $1",
+                [worker_id]
+            )?;
+            lease.expire_time = expire_time.flatten().unwrap_or(lease.claim_time);
+        }
         let endpoints: Option<RelayEndpoints> = fetch_optional!(
             self.database.reader(),
             SELECT_ENDPOINTS,

@@ -1,21 +1,31 @@
+//! The renewal of leases by reports.
+//!
+//! A worker that reports all of its leases renews one row: its own. Their rows then have
+//! [`RelayLease::WITH_WORKER`] as the expiry: each lasts as long as the worker reports. No index has
+//! a column that such a report changes, so PostgreSQL updates the row in place (HOT).
+//!
+//! A report that leaves out a lease of the worker renews only what it names, in the rows of the
+//! relays: the other leases expire when they would have. The worker may not know of them.
+//!
+//! The row of the worker is written before its leases are read. So no lease that a report finds is
+//! lost: whoever expires it locks the row of the worker, and finds it renewed.
+
 use std::collections::HashSet;
 
 use uuid::Uuid;
 
 use crate::{
     database::{Database, Engine},
-    domain::{RelayReport, RelayState, Time},
+    domain::{RelayLease, RelayReport, RelayState, Time},
     error::{Error, Result},
 };
 
-/// A report that changes only the bytes and the lease of a relay.
+/// The figures of a relay and its lease, as they are written.
 #[derive(Debug)]
 pub(super) struct LeaseRenewal {
     lease_id: Uuid,
     /// The expected state of the relay.
     state: RelayState,
-    /// Whether the renewal applies only if the bytes have grown.
-    must_grow: bool,
     bytes_sent: i64,
     bitrate_bps: i64,
     lag_ms: i64,
@@ -24,7 +34,8 @@ pub(super) struct LeaseRenewal {
 }
 
 /// Renews the leases of relays `r`. `$renewals` selects the rows `n` of the renewals and joins
-/// them. The expiry of the leases is bound as `$2`, and the present as `$3`.
+/// them. The expiry of the leases is bound as `$2`, the present as `$3`, and the time that stands
+/// for the reports of the worker as `$4`.
 macro_rules! renew {
     ($greatest:literal, $renewals:literal) => {
         concat!(
@@ -40,8 +51,9 @@ macro_rules! renew {
                  lease_expire_time = $2,
                  last_progress_time = case when n.bytes_sent > r.bytes_sent
                      then $3 else r.last_progress_time end,
-                 silent_since = case when n.bytes_sent > r.bytes_sent
-                     then $3 else r.silent_since end,
+                 silent_since = case when $2 = $4 then $4
+                     when n.bytes_sent > r.bytes_sent or r.silent_since = $4 then $3
+                     else r.silent_since end,
                  broadcast_time = case when n.bytes_sent > r.bytes_sent
                      then coalesce(r.broadcast_time, $3) else r.broadcast_time end,
                  lag_ms = case when n.bytes_sent >= r.bytes_sent then n.lag_ms else r.lag_ms end,
@@ -61,11 +73,10 @@ macro_rules! renew {
 
 impl LeaseRenewal {
     /// The renewal of a relay that remains in this state.
-    pub fn new(report: &RelayReport, state: RelayState, must_grow: bool) -> Self {
+    pub fn new(report: &RelayReport, state: RelayState) -> Self {
         Self {
             lease_id: report.lease_id,
             state,
-            must_grow,
             bytes_sent: report.bytes_sent,
             bitrate_bps: report.bitrate_bps,
             lag_ms: report.delivery.lag_ms.into(),
@@ -74,12 +85,12 @@ impl LeaseRenewal {
         }
     }
 
-    /// Applies renewals in one statement. Returns the leases of relays that were in the
+    /// Writes renewals in one statement. Returns the leases of relays that were in the
     /// expected states. Rows that other transactions have locked are skipped.
     pub async fn apply(
         database: &Database,
         worker_id: &str,
-        renewals: Vec<Self>,
+        renewals: &[Self],
         expire_time: Time,
         now: Time,
     ) -> Result<HashSet<Uuid>> {
@@ -94,13 +105,13 @@ impl LeaseRenewal {
                     "greatest",
                     "select h.stream_id, h.destination_id, u.bytes_sent, u.bitrate_bps, u.lag_ms,
                             u.dropped_packets, u.retransmitted_segments
-                     from unnest($4::uuid[], $5::text[], $6::bool[], $7::int8[], $8::int8[],
-                                 $9::int8[], $10::int8[], $11::int8[])
-                          as u (lease_id, state, must_grow, bytes_sent, bitrate_bps, lag_ms,
+                     from unnest($5::uuid[], $6::text[], $7::int8[], $8::int8[], $9::int8[],
+                                 $10::int8[], $11::int8[])
+                          as u (lease_id, state, bytes_sent, bitrate_bps, lag_ms,
                                 dropped_packets, retransmitted_segments)
                      join relays h on h.lease_id = u.lease_id
-                     where h.worker_id = $1 and h.wanted and h.state = u.state
-                       and (u.bytes_sent > h.bytes_sent or not u.must_grow)
+                     where h.worker_id = $1 and h.state = u.state
+                       and (h.silent_since <= $3 or h.silent_since = $4)
                      for no key update of h skip locked) as n
                      where r.stream_id = n.stream_id and r.destination_id = n.destination_id
                      returning r.lease_id"
@@ -108,9 +119,9 @@ impl LeaseRenewal {
                 .bind(worker_id)
                 .bind(expire_time)
                 .bind(now)
+                .bind(RelayLease::WITH_WORKER)
                 .bind(renewals.iter().map(|one| one.lease_id).collect::<Vec<_>>())
                 .bind(states)
-                .bind(renewals.iter().map(|one| one.must_grow).collect::<Vec<_>>())
                 .bind(column(|one| one.bytes_sent))
                 .bind(column(|one| one.bitrate_bps))
                 .bind(column(|one| one.lag_ms))
@@ -126,7 +137,6 @@ impl LeaseRenewal {
                     (
                         lease_id,
                         one.state,
-                        one.must_grow,
                         one.bytes_sent,
                         one.bitrate_bps,
                         one.lag_ms,
@@ -138,19 +148,18 @@ impl LeaseRenewal {
                 sqlx::query_scalar(renew!(
                     "max",
                     "select unhex(value ->> 0) as lease_id, value ->> 1 as state,
-                            value ->> 2 as must_grow, value ->> 3 as bytes_sent,
-                            value ->> 4 as bitrate_bps, value ->> 5 as lag_ms,
-                            value ->> 6 as dropped_packets,
-                            value ->> 7 as retransmitted_segments
-                     from json_each($4)) as n
-                     where r.lease_id = n.lease_id and r.worker_id = $1 and r.wanted
-                       and r.state = n.state
-                       and (n.bytes_sent > r.bytes_sent or not n.must_grow)
+                            value ->> 2 as bytes_sent, value ->> 3 as bitrate_bps,
+                            value ->> 4 as lag_ms, value ->> 5 as dropped_packets,
+                            value ->> 6 as retransmitted_segments
+                     from json_each($5)) as n
+                     where r.lease_id = n.lease_id and r.worker_id = $1 and r.state = n.state
+                       and (r.silent_since <= $3 or r.silent_since = $4)
                      returning lease_id"
                 ))
                 .bind(worker_id)
                 .bind(expire_time)
                 .bind(now)
+                .bind(RelayLease::WITH_WORKER)
                 .bind(rows.map_err(Error::internal)?)
                 .fetch_all(pool)
                 .await?
@@ -158,6 +167,54 @@ impl LeaseRenewal {
         };
         Ok(renewed.into_iter().collect())
     }
+}
+
+/// Renews the leases of a worker that last with its reports, unless it has a lease that is not
+/// among the reported ones; returns whether it did.
+pub(super) async fn renew_worker(
+    database: &Database,
+    worker_id: &str,
+    reported: &[Uuid],
+    expire_time: Time,
+) -> Result<bool> {
+    let renewed = match database.writer() {
+        Engine::Postgres(executor) => sqlx::query(
+            "update workers
+             set lease_expire_time = greatest(lease_expire_time, $2)
+             where worker_id = $1
+               and not exists (
+                   select 1
+                   from relays r
+                   where r.worker_id = $1 and r.lease_id <> all($3::uuid[]))",
+        )
+        .bind(worker_id)
+        .bind(expire_time)
+        .bind(reported)
+        .execute(executor)
+        .await?
+        .rows_affected(),
+        Engine::Sqlite(executor) => {
+            let reported: Vec<_> = reported.iter().map(|id| id.simple()).collect();
+            let reported = serde_json::to_string(&reported).map_err(Error::internal)?;
+            sqlx::query(
+                "update workers
+                 set lease_expire_time = max(coalesce(lease_expire_time, $2), $2)
+                 where worker_id = $1
+                   and not exists (
+                       select 1
+                       from relays r
+                       where r.worker_id = $1
+                         and r.lease_id not in (select unhex(value) from json_each($3)))",
+            )
+            .bind(worker_id)
+            .bind(expire_time)
+            .bind(reported)
+            .execute(executor)
+            .await?
+            .rows_affected()
+        }
+    };
+    Ok(renewed > 0)
 }
 
 /// Extends leases of a worker, and changes nothing else. Rows that other transactions have

@@ -1,8 +1,10 @@
 //! Relays: claimed under a lease, reported, restarted and stopped.
 
+mod claimable;
 mod claims;
 mod lease_renewals;
 mod overdue;
+pub(super) mod progress;
 #[expect(
     clippy::module_inception,
     reason = "the repository of the group's own noun"

@@ -1,4 +1,7 @@
-use super::rows::{insert, load, record_with_revision, relay_columns, store};
+use super::{
+    progress::RelayProgress,
+    rows::{insert, load, record_with_revision, relay_columns, store},
+};
 use crate::{
     database::{Database, Transaction},
     domain::{
@@ -36,7 +39,7 @@ impl Relays {
         state: Option<RelayState>,
         page: Page,
     ) -> Result<Vec<Relay>> {
-        fetch_all!(
+        let mut relays: Vec<Relay> = fetch_all!(
             self.database.reader(),
             concat!(
                 "select ",
@@ -59,7 +62,10 @@ impl Relays {
                 page.limit(),
                 tenant.roles()
             ]
-        )
+        )?;
+        let progress = self.database.local_state::<RelayProgress>();
+        progress.add_to_all(&mut relays);
+        Ok(relays)
     }
 
     /// Starts or stops the relay of a live stream to a destination of its project, or stops one that
@@ -89,7 +95,7 @@ impl Relays {
         let stream = Streams::new(self.database.clone())
             .get(tenant, stream_id)
             .await?;
-        let stored: Option<Relay> = fetch_optional!(
+        let mut stored: Option<Relay> = fetch_optional!(
             self.database.reader(),
             concat!(
                 "select ",
@@ -98,6 +104,8 @@ impl Relays {
             ),
             [stream_id, destination_id]
         )?;
+        let progress = self.database.local_state::<RelayProgress>();
+        progress.add_to_all(&mut stored);
         Ok(stored.unwrap_or_else(|| Relay::new(&stream, destination_id, now)))
     }
 
@@ -117,7 +125,9 @@ impl Relays {
             .transaction(|mut tx| async move {
                 let revision = lock_owned(&mut tx, tenant, project_id).await?;
                 let stream = load_stream(&mut tx, stream_id, destination_id).await?;
-                let stored = load(&mut tx, stream_id, destination_id).await?;
+                let mut stored = load(&mut tx, stream_id, destination_id).await?;
+                let progress = self.database.local_state::<RelayProgress>();
+                progress.add_to_all(&mut stored);
                 let is_new = stored.is_none();
                 let mut relay = stored.unwrap_or_else(|| Relay::new(&stream, destination_id, now));
                 let drains = relay.state == RelayState::Draining;

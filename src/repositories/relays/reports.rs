@@ -1,23 +1,24 @@
 //! The reports of workers on relays.
 //!
-//! A report of broadcasting and holding relays is one statement for all of them. It does not wait: it
-//! skips locked rows. Each relay that changes or was skipped then has a transaction of its
-//! own.
+//! A report that changes no state of a relay is one statement for the lease of its worker and one
+//! read, however many relays it has. What it writes beside that does not wait: it skips locked
+//! rows. Each relay that changes has a transaction of its own.
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashMap, sync::Arc};
 
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
     RelayLeases,
-    lease_renewals::{LeaseRenewal, extend_leases},
+    lease_renewals::{LeaseRenewal, extend_leases, renew_worker},
+    progress::{RelayProgress, WRITE_INTERVAL},
     rows::{is_reconnecting, load, record_with_revision, relay_columns, store},
 };
 use crate::{
     database::Transaction,
     domain::{
-        ProjectId, Relay, RelayReport, RelayState, ReportOutcome, ReportedState, StreamState, Time,
+        ProjectId, Relay, RelayLease, RelayReport, ReportOutcome, ReportedState, StreamState, Time,
     },
     error::Result,
     repositories::projects::rows::return_revision,
@@ -40,45 +41,14 @@ impl RelayLeases {
         reports: Vec<RelayReport>,
         now: Time,
     ) -> Result<Vec<Uuid>> {
-        let progressing = reports.iter().filter_map(|report| {
-            let state = match report.state {
-                ReportedState::Broadcasting => RelayState::Broadcasting,
-                ReportedState::Holding => RelayState::Holding,
-                _ => return None,
-            };
-            Some(LeaseRenewal::new(report, state, true))
-        });
-        let renewed = self.renew(worker_id, progressing.collect(), now).await?;
-        let others: Vec<_> = reports
-            .into_iter()
-            .filter(|report| !renewed.contains(&report.lease_id))
-            .collect();
-        match others.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.report_others(worker_id, others, now).await,
+        if reports.is_empty() {
+            return Ok(Vec::new());
         }
-    }
-
-    /// Ends the leases of a worker that does not run any more. Its relays can be claimed again.
-    pub async fn end_leases(&self, worker_id: &str, now: Time) -> Result<()> {
-        let held = self.list_leases(worker_id).await?;
-        let ended = held.iter().map(|lease| RelayReport {
-            state: ReportedState::Abandoned,
-            ..RelayReport::stopped(lease.lease_id)
-        });
-        self.report(worker_id, ended.collect(), now).await?;
-        Ok(())
-    }
-
-    /// Applies all other reports. Those that change no revision are again one statement.
-    async fn report_others(
-        &self,
-        worker_id: &str,
-        reports: Vec<RelayReport>,
-        now: Time,
-    ) -> Result<Vec<Uuid>> {
+        let is_complete = self.renew_worker(worker_id, &reports, now).await?;
         let leased = self.leased(worker_id).await?;
-        let (mut lost, mut quiet, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        let progress = self.progress();
+        let (mut lost, mut renewals, mut renewed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut changes = Vec::new();
         for report in reports {
             let Some(LeasedRelay {
                 relay,
@@ -90,19 +60,32 @@ impl RelayLeases {
             };
             let is_reconnecting = *stream_status == StreamState::Reconnecting;
             let mut after = relay.clone();
+            progress.resume(&mut after, now);
             match after.report(worker_id, &report, is_reconnecting, self.times, now) {
                 ReportOutcome::Lost => lost.push(report.lease_id),
                 ReportOutcome::Renewed => {
-                    quiet.push(LeaseRenewal::new(&report, relay.state, false));
-                    changes.push((relay, report));
+                    if !is_complete || is_to_be_written(relay, &after, now) {
+                        renewals.push(LeaseRenewal::new(&report, relay.state));
+                    }
+                    renewed.push((relay, after, report));
                 }
                 ReportOutcome::Changed => changes.push((relay, report)),
             }
         }
 
-        let renewed = self.renew(worker_id, quiet, now).await?;
-        changes.retain(|(_, report)| !renewed.contains(&report.lease_id));
-        if changes.len() > 1 {
+        let expire_time = match is_complete {
+            true => RelayLease::WITH_WORKER,
+            false => now + self.times.lease,
+        };
+        let written =
+            LeaseRenewal::apply(&self.database, worker_id, &renewals, expire_time, now).await?;
+        for (relay, after, report) in renewed {
+            match is_complete || written.contains(&report.lease_id) {
+                true => progress.remember(&after, now),
+                false => changes.push((relay, report)),
+            }
+        }
+        if !is_complete && changes.len() > 1 {
             // One after the other, they may take longer than the duration of a lease.
             let ids: Vec<_> = changes.iter().map(|(_, report)| report.lease_id).collect();
             extend_leases(&self.database, worker_id, &ids, now + self.times.lease).await?;
@@ -119,14 +102,36 @@ impl RelayLeases {
         failed.map(|()| lost)
     }
 
-    async fn renew(
+    /// Ends the leases of a worker that does not run any more. Its relays can be claimed again.
+    pub async fn end_leases(&self, worker_id: &str, now: Time) -> Result<()> {
+        let held = self.list_leases(worker_id).await?;
+        let ended = held.iter().map(|lease| RelayReport {
+            state: ReportedState::Abandoned,
+            ..RelayReport::stopped(lease.lease_id)
+        });
+        self.report(worker_id, ended.collect(), now).await?;
+        Ok(())
+    }
+
+    /// What this server was told of relays, and has not written yet.
+    fn progress(&self) -> Arc<RelayProgress> {
+        self.database.local_state()
+    }
+
+    /// Renews the leases that last with the reports of a worker, if these reports are all of its
+    /// leases, and one of them goes on; returns whether it did.
+    async fn renew_worker(
         &self,
         worker_id: &str,
-        renewals: Vec<LeaseRenewal>,
+        reports: &[RelayReport],
         now: Time,
-    ) -> Result<HashSet<Uuid>> {
+    ) -> Result<bool> {
+        if !reports.iter().any(RelayReport::keeps_lease) {
+            return Ok(false);
+        }
+        let reported: Vec<_> = reports.iter().map(|report| report.lease_id).collect();
         let expire_time = now + self.times.lease;
-        LeaseRenewal::apply(&self.database, worker_id, renewals, expire_time, now).await
+        renew_worker(&self.database, worker_id, &reported, expire_time).await
     }
 
     /// The relays that a worker holds, by lease.
@@ -155,19 +160,22 @@ impl RelayLeases {
         report: &RelayReport,
         now: Time,
     ) -> Result<ReportOutcome> {
-        self.database
+        let progress = &self.progress();
+        let reported = self
+            .database
             .transaction(|mut tx| async move {
                 let Some(revision) = lock_project(&mut tx, before.project_id).await? else {
-                    return tx.rollback(ReportOutcome::Lost).await;
+                    return tx.rollback(None).await;
                 };
                 let relay = load(&mut tx, before.stream_id, before.destination_id).await?;
                 let Some(mut relay) = relay else {
-                    return tx.rollback(ReportOutcome::Lost).await;
+                    return tx.rollback(None).await;
                 };
+                progress.resume(&mut relay, now);
                 let is_reconnecting = is_reconnecting(&mut tx, before.stream_id).await?;
                 let reported = relay.report(worker_id, report, is_reconnecting, self.times, now);
                 match reported {
-                    ReportOutcome::Lost => tx.rollback(()).await?,
+                    ReportOutcome::Lost => return tx.rollback(None).await,
                     ReportOutcome::Renewed => {
                         store(&mut tx, &relay).await?;
                         return_revision(&mut tx, before.project_id).await?;
@@ -175,9 +183,17 @@ impl RelayLeases {
                     }
                     ReportOutcome::Changed => self.finish(tx, revision, &relay, now).await?,
                 }
-                Ok(reported)
+                Ok(Some((reported, relay)))
             })
-            .await
+            .await?;
+        let Some((reported, relay)) = reported else {
+            return Ok(ReportOutcome::Lost);
+        };
+        match relay.lease {
+            Some(_) => progress.remember(&relay, now),
+            None => progress.forget(report.lease_id),
+        }
+        Ok(reported)
     }
 
     /// Commits the change of a relay with this revision.
@@ -192,6 +208,20 @@ impl RelayLeases {
         record_with_revision(&mut tx, revision, relay, now).await?;
         self.database.commit_change(tx, relay.project_id).await
     }
+}
+
+/// Whether a report that changes no state has to be written, although the worker's lease covers
+/// the relay: for the first time after a change, and once its figures are old or tell of drops.
+fn is_to_be_written(stored: &Relay, after: &Relay, now: Time) -> bool {
+    let is_covered = stored.lease.as_ref().is_some_and(|lease| {
+        lease.lasts_with_worker() && lease.silent_since == RelayLease::WITH_WORKER
+    });
+    let is_old = stored
+        .last_progress_time
+        .is_none_or(|time| time + WRITE_INTERVAL <= now);
+    let has_grown = after.bytes_sent > stored.bytes_sent;
+    let has_dropped = after.delivery.dropped_packets > stored.delivery.dropped_packets;
+    !is_covered || is_old && has_grown || has_dropped
 }
 
 /// Locks a project and takes its next revision. `None` if it does not exist.

@@ -34,7 +34,31 @@ macro_rules! relay_columns {
         )
     };
 }
+
+/// What a relay to a destination `d` takes of the capacity of a worker. An encoder takes much
+/// more than a copy.
+macro_rules! destination_cost {
+    () => {
+        "cast(case when d.max_video_bitrate_kbps > 0 or d.max_height > 0 then 10 else 1 end
+              as bigint)"
+    };
+}
+
+/// The same for a relay. The destination is looked up and not joined, so that no plan reads
+/// all destinations.
+macro_rules! relay_cost {
+    ($relay:literal) => {
+        concat!(
+            "(select ",
+            $crate::repositories::relays::rows::destination_cost!(),
+            " from destinations d where d.id = ",
+            $relay,
+            ".destination_id)"
+        )
+    };
+}
 pub(crate) use relay_columns;
+pub(super) use {destination_cost, relay_cost};
 
 /// Takes the next revision of a locked project and writes the event of a relay's change.
 pub(crate) async fn record(tx: &mut Transaction, relay: &Relay, now: Time) -> Result<()> {

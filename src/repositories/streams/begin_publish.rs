@@ -14,11 +14,11 @@ use super::{
 use crate::{
     database::{Engine, Transaction},
     domain::{
-        BeginDecision, EndReason, ProjectId, PublishRules, Publisher, RefusalCause, SealedPlayUrl,
-        Stream, StreamId, StreamState, Time,
+        BeginDecision, EndReason, ProjectId, PublishRules, Publisher, QuotaExcess, RefusalCause,
+        SealedPlayUrl, Stream, StreamId, StreamState, Time,
     },
     error::{Error, Result},
-    repositories::Publishing,
+    repositories::{Publishing, quotas},
     telemetry::metrics::SERVER,
 };
 
@@ -61,7 +61,7 @@ macro_rules! select_begin_state {
         concat!(
             "select p.id as found_project_id, p.disabled, p.publish_held_until,
                     p.publish_conflict_policy, p.outage_policy, p.reconnect_window_ms,
-                    p.revision, p.suspended,
+                    p.revision, p.suspended, p.limited_organization,
                     case when p.previous_key_hash = $1 then p.previous_key_expire_time end
                         as previous_key_expire_time,
                     coalesce(p.replaced_key_hash = $1, false) as key_replaced,
@@ -85,10 +85,12 @@ macro_rules! select_begin_state {
                  select k.id, k.disabled, k.publish_held_until, k.publish_conflict_policy,
                         k.outage_policy, k.reconnect_window_ms, k.revision,
                         k.previous_key_hash, k.previous_key_expire_time, k.replaced_key_hash,
-                        u.suspend_time is not null as suspended
+                        u.suspend_time is not null as suspended,
+                        q.organization_id as limited_organization
                  from projects k
                  join organizations o on o.id = k.owner_id
                  left join users u on u.id = k.owner_id
+                 left join quotas q on q.organization_id = k.owner_id
                  where k.delete_time is null and o.delete_time is null and k.id = ",
             project_of_key!(),
             ") p on true
@@ -206,6 +208,10 @@ impl Publishing {
             // Its end takes no revision, so it could be missed.
             return Ok(None);
         }
+        if decision.has_quota() {
+            // The streams of other projects count too.
+            return Ok(None);
+        }
         let relays: Vec<StreamRelay> = match decision.stream_with_relays() {
             Some(id) => load_relays!(self.database.reader(), id)?,
             None => Vec::new(),
@@ -234,6 +240,10 @@ impl Publishing {
                     // Rolled back at once, to unlock the project.
                     Err(refusal) => return tx.rollback(()).await.and(Err(refusal)),
                 };
+                if let Some(excess) = decision.excess(&mut tx, now).await? {
+                    let refusal = Error::PublishRefused(RefusalCause::QuotaExceeded(excess));
+                    return tx.rollback(()).await.and(Err(refusal));
+                }
                 let relays: Vec<StreamRelay> = match decision.stream_with_relays() {
                     Some(id) => load_relays!(tx, id)?,
                     None => Vec::new(),
@@ -381,6 +391,24 @@ impl BeginState {
 }
 
 impl Decision {
+    /// Whether a quota limits the stream that begins.
+    fn has_quota(&self) -> bool {
+        self.rules.limited_organization.is_some() && !self.kind.quotas().is_empty()
+    }
+
+    /// The limit that the stream that begins would exceed.
+    async fn excess(&self, tx: &mut Transaction, now: Time) -> Result<Option<QuotaExcess>> {
+        let kinds = self.kind.quotas();
+        match self
+            .rules
+            .limited_organization
+            .filter(|_| !kinds.is_empty())
+        {
+            Some(id) => quotas::reached(tx, id, kinds, now).await,
+            None => Ok(None),
+        }
+    }
+
     /// The stream whose relays may change.
     fn stream_with_relays(&self) -> Option<StreamId> {
         let stream = self.state.stream.as_ref();
@@ -402,7 +430,7 @@ fn lost(before: &Stream, rules: &PublishRules, now: Time) -> Stream {
 
 impl_from_row!(
     PublishRules:
-    suspended, disabled, key_replaced;
+    suspended, disabled, key_replaced, limited_organization;
     |row|
     project_id: row.try_get("found_project_id")?,
     held_until: row.try_get("publish_held_until")?,

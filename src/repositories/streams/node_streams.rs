@@ -96,7 +96,7 @@ impl Publishing {
     /// the ids of those that are still held.
     ///
     /// The row of the boot tells that all of its connected streams are seen. Only streams with
-    /// other statistics, and those whose own time has become old, are written.
+    /// other statistics are written.
     pub async fn refresh(
         &self,
         report: &NodeReport,
@@ -104,8 +104,7 @@ impl Publishing {
         now: Time,
     ) -> Result<HashSet<StreamId>> {
         let old = match self.record_sync(report, now).await? {
-            // Replicas of earlier versions see only the streams' own times.
-            true => now - self.timeouts.heartbeat / 3,
+            true => Time::UNIX_EPOCH,
             // Without its row, every stream needs its own time.
             false => now,
         };

@@ -15,7 +15,7 @@ use crate::{
         IdempotencyKey, audit_log,
         idempotency::change_once,
         projects::rows::{self as project_rows, lock_owned},
-        relays::stream_changes,
+        relays::{progress::RelayProgress, stream_changes},
         sql::{owned_by, owned_in, refusal},
     },
 };
@@ -179,7 +179,10 @@ impl Streams {
     /// moment. The caller has checked that they are the tenant's.
     pub async fn live(&self, ids: &[ProjectId]) -> Result<HashMap<ProjectId, LiveStream>> {
         let mut tx = self.database.begin_read_only().await?;
-        load_live_streams(&mut tx, ids).await
+        let mut live = load_live_streams(&mut tx, ids).await?;
+        let progress = self.database.local_state::<RelayProgress>();
+        progress.add_to_all(live.values_mut().flat_map(|live| &mut live.relays));
+        Ok(live)
     }
 
     /// Deletes a batch of streams that ended before a time, with their relays.

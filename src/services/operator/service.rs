@@ -6,7 +6,7 @@ use crate::{
     domain::AuditContext,
     error::Result,
     proto::v1 as pb,
-    repositories::{AuditLog, LiveStreams, Nodes, OperatorKeys, UserAccounts, Workers},
+    repositories::{AuditLog, LiveStreams, Nodes, OperatorKeys, Quotas, UserAccounts, Workers},
     services::{
         paging::PageTokens,
         rpc::{implement_service, request_origin},
@@ -21,6 +21,7 @@ pub struct OperatorService {
     pub(super) nodes: Nodes,
     pub(super) workers: Workers,
     pub(super) live_streams: LiveStreams,
+    pub(super) quotas: Quotas,
     pub(super) audit_log: AuditLog,
     pub(super) revocations: Revocations,
     pub(super) sealer: Sealer,
@@ -36,6 +37,7 @@ impl OperatorService {
             nodes: Nodes::new(database.clone()),
             workers: Workers::new(database.clone()),
             live_streams: LiveStreams::new(database.clone()),
+            quotas: Quotas::new(database.clone()),
             audit_log: AuditLog::new(database),
             revocations,
             page_tokens: PageTokens::new(sealer.clone()),
@@ -63,6 +65,8 @@ implement_service! {
         rpc get_user(pb::GetUserRequest) -> pb::GetUserResponse;
         rpc suspend_user(pb::SuspendUserRequest) -> pb::SuspendUserResponse;
         rpc resume_user(pb::ResumeUserRequest) -> pb::ResumeUserResponse;
+        rpc get_organization_quota(pb::GetOrganizationQuotaRequest) -> pb::GetOrganizationQuotaResponse;
+        rpc set_organization_quota(pb::SetOrganizationQuotaRequest) -> pb::SetOrganizationQuotaResponse;
         rpc list_nodes(pb::ListNodesRequest) -> pb::ListNodesResponse;
         rpc list_workers(pb::ListWorkersRequest) -> pb::ListWorkersResponse;
         rpc list_live_streams(pb::ListLiveStreamsRequest) -> pb::ListLiveStreamsResponse;

@@ -4,10 +4,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::broadcast::{Receiver, error::TryRecvError},
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -15,9 +12,10 @@ use super::response_sender::{ResponseSender, StreamEnd};
 use crate::{
     auth::{AssociatedData, CallAuthorization, Sealer},
     check_dispatch::CheckQueue,
+    claim_dispatch::{ClaimNews, ClaimWaker},
     domain::{
-        ApiKeyId, OutagePolicy, ProjectId, RelayError, RelayReport, RelayState, ReportedState,
-        Secret, Time, now, relay_output_url, relay_server_url,
+        ApiKeyId, OutagePolicy, RelayError, RelayReport, RelayState, ReportedState, Secret, Time,
+        now, relay_output_url, relay_server_url,
     },
     error::{Error, Result},
     proto::v1 as pb,
@@ -25,14 +23,17 @@ use crate::{
     services::fields::{duration, remaining, timestamp},
 };
 
-/// The poll interval, in case a change notification was missed.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the authorization of the call is checked, which takes no statement.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The shortest interval between two polls because of change notifications.
-const COALESCE_INTERVAL: Duration = Duration::from_millis(300);
+/// The longest interval between two reads of the leases, whatever wakes the session.
+const READ_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The longest interval between two messages.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often it is recorded that the worker claims.
+const RECORD_INTERVAL: Duration = Duration::from_mins(1);
 
 /// One ClaimRelays call: grants relays to a worker and revokes them.
 pub(super) struct ClaimSession {
@@ -41,6 +42,8 @@ pub(super) struct ClaimSession {
     pub key: ApiKeyId,
     pub authorization: CallAuthorization,
     pub relay_leases: RelayLeases,
+    /// Tells when there is something to claim or to return.
+    pub waker: ClaimWaker,
     pub sealer: Sealer,
     /// The checks of destinations for the worker; `None` if it takes none.
     pub checks: Option<CheckQueue>,
@@ -53,10 +56,12 @@ struct SessionLeases {
     by_id: HashMap<Uuid, TrackedLease>,
     /// When they were last read; `None` if they have changed since.
     read: Option<Instant>,
+    /// What they took of the capacity of the worker then.
+    used: i64,
 }
 
+#[derive(Default)]
 struct TrackedLease {
-    project_id: ProjectId,
     /// What the worker was told last in this session; `None` if another session told it.
     told: Option<RelayInput>,
     /// How the worker was asked to return it, if it was.
@@ -93,9 +98,7 @@ impl ClaimSession {
     /// Runs until the worker closes the stream or an error ends it.
     pub async fn run(mut self, sender: ResponseSender<pb::ClaimRelaysResponse>) {
         let mut checks = self.checks.take();
-        let database = &self.relay_leases.database;
-        let mut changes = database.change_notifications().subscribe();
-        let Err(end) = self.serve(&sender, &mut changes, &mut checks).await;
+        let Err(end) = self.serve(&sender, &mut checks).await;
         if let StreamEnd::Error(error) = end {
             sender.end(error);
         }
@@ -104,7 +107,6 @@ impl ClaimSession {
     async fn serve(
         &self,
         sender: &ResponseSender<pb::ClaimRelaysResponse>,
-        changes: &mut Receiver<ProjectId>,
         checks: &mut Option<CheckQueue>,
     ) -> Result<Infallible, StreamEnd> {
         let mut leases = SessionLeases::default();
@@ -112,9 +114,9 @@ impl ClaimSession {
         // The call has recorded it.
         let mut recorded = Instant::now();
         let mut check: Option<StoredCheck> = None;
+        let mut news = ClaimNews::ALL;
         while !sender.is_closed() {
-            let polled = Instant::now();
-            let (mut message, granted) = self.poll(&mut leases).await?;
+            let (mut message, granted) = self.poll(&mut leases, news).await?;
             let is_due = last_sent.is_none_or(|at| at.elapsed() >= KEEPALIVE_INTERVAL);
             message.destination_checks = check.take().map(check_message).into_iter().collect();
             let is_empty = message.assignments.is_empty()
@@ -128,15 +130,14 @@ impl ClaimSession {
                 }
                 last_sent = Some(Instant::now());
             }
-            if recorded.elapsed() >= KEEPALIVE_INTERVAL {
+            if recorded.elapsed() >= RECORD_INTERVAL {
                 self.record_worker().await?;
                 recorded = Instant::now();
             }
             // A poll grants a limited number of relays: there may be more.
-            let wait = if granted.is_empty() {
-                POLL_INTERVAL
-            } else {
-                Duration::ZERO
+            let wait = match granted.is_empty() {
+                true => CHECK_INTERVAL,
+                false => Duration::ZERO,
             };
             // Not during a poll, because claimed relays have to be sent.
             tokio::select! {
@@ -144,9 +145,14 @@ impl ClaimSession {
                 () = self.closing.cancelled() => return Err(Error::Draining.into()),
                 () = sender.closed() => return Err(StreamEnd::Closed),
                 next = next_check(checks) => check = Some(next),
-                () = leases.wait_for_change(changes, polled + COALESCE_INTERVAL) => {}
+                () = self.waker.woken() => {}
                 () = sleep(wait) => {}
             }
+            let woken = self.waker.take_news();
+            news = match granted.is_empty() {
+                true => woken,
+                false => ClaimNews::ALL,
+            };
         }
         Err(StreamEnd::Closed)
     }
@@ -173,11 +179,27 @@ impl ClaimSession {
     async fn poll(
         &self,
         leases: &mut SessionLeases,
+        news: ClaimNews,
     ) -> Result<(pb::ClaimRelaysResponse, Vec<Uuid>)> {
         self.authorization.check()?;
-        let LeaseChanges { revoked, changed } = self.lease_changes(leases).await?;
+        if news.leases {
+            leases.read = None;
+        }
+        let is_due = leases.read.is_none_or(|at| at.elapsed() >= READ_INTERVAL);
+        let LeaseChanges { revoked, changed } = match is_due {
+            true => self.lease_changes(leases).await?,
+            false => LeaseChanges::default(),
+        };
         let running = self.running(changed).await?;
-        let claimed = self.relay_leases.claim(&self.worker, now()).await?;
+        // Changed leases may have left capacity.
+        let claims = (news.claimable || is_due) && !self.waker.is_replaced();
+        let claimed = match claims {
+            true => {
+                let (worker, used) = (&self.worker, leases.used);
+                self.relay_leases.claim(worker, used, now()).await?
+            }
+            false => Vec::new(),
+        };
         let (mut assignments, mut granted, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for one in running {
             match self.assignment(one) {
@@ -186,10 +208,10 @@ impl ClaimSession {
             }
         }
         for one in claimed {
-            let (project_id, input) = (one.relay.project_id, RelayInput::of(&one));
+            let input = RelayInput::of(&one);
             match self.assignment(one) {
                 Ok((lease_id, assignment)) => {
-                    leases.track(lease_id, project_id).told = Some(input);
+                    leases.track(lease_id).told = Some(input);
                     granted.push(lease_id);
                     assignments.push(assignment);
                 }
@@ -213,12 +235,11 @@ impl ClaimSession {
 
     /// The changes of the leases that the worker has to be told, each once.
     async fn lease_changes(&self, leases: &mut SessionLeases) -> Result<LeaseChanges> {
-        if leases.read.is_some_and(|at| at.elapsed() < POLL_INTERVAL) {
-            return Ok(LeaseChanges::default());
-        }
         leases.read = Some(Instant::now());
         let worker_id = &self.worker.worker_id;
         let held = self.relay_leases.list_leases(worker_id).await?;
+        let projects = held.iter().map(|lease| lease.project_id);
+        self.waker.set_projects(projects.collect());
         Ok(leases.update(held))
     }
 
@@ -326,16 +347,13 @@ impl Revocation {
 }
 
 impl SessionLeases {
-    fn track(&mut self, id: Uuid, project_id: ProjectId) -> &mut TrackedLease {
-        self.by_id.entry(id).or_insert(TrackedLease {
-            project_id,
-            told: None,
-            revoked: None,
-        })
+    fn track(&mut self, id: Uuid) -> &mut TrackedLease {
+        self.by_id.entry(id).or_default()
     }
 
     /// Updates the leases from the database. Returns what the worker has to be told.
     fn update(&mut self, held: Vec<WorkerLease>) -> LeaseChanges {
+        self.used = held.iter().map(|lease| lease.cost).sum();
         let has: HashSet<_> = held.iter().map(|lease| lease.lease_id).collect();
         let (mut revoked, mut changed) = (Vec::new(), Vec::new());
         self.by_id.retain(|id, lease| {
@@ -346,7 +364,7 @@ impl SessionLeases {
             stays
         });
         for lease in held {
-            let tracked = self.track(lease.lease_id, lease.project_id);
+            let tracked = self.track(lease.lease_id);
             let input = RelayInput {
                 epoch: lease.epoch,
                 outage_policy: lease.outage_policy,
@@ -360,25 +378,6 @@ impl SessionLeases {
             }
         }
         LeaseChanges { revoked, changed }
-    }
-
-    /// Waits for change notifications until `until`. If one concerns a lease of the worker, the
-    /// leases are read again.
-    async fn wait_for_change(&mut self, changes: &mut Receiver<ProjectId>, until: Instant) {
-        let mut next = changes.recv().await.map_err(|_| TryRecvError::Lagged(1));
-        sleep_until(until).await;
-        loop {
-            match next {
-                Ok(id) if self.by_id.values().all(|lease| lease.project_id != id) => {}
-                Ok(_) | Err(TryRecvError::Lagged(_)) => {
-                    self.read = None;
-                    *changes = changes.resubscribe();
-                    return;
-                }
-                Err(_) => return,
-            }
-            next = changes.try_recv();
-        }
     }
 }
 

@@ -123,6 +123,7 @@ impl StreamService {
         }
         leases.record_worker(&worker, key, bound, now()).await?;
         if let Some(previous) = &previous {
+            self.claim_dispatch.replace(previous);
             leases.end_leases(previous, now()).await?;
         }
 
@@ -130,6 +131,7 @@ impl StreamService {
         let dispatch = &self.check_dispatch;
         let checks = checks_destinations.then(|| dispatch.add(&worker.worker_id, &worker.node_id));
         let session = ClaimSession {
+            waker: self.claim_dispatch.add(&worker.worker_id, &worker.node_id),
             worker,
             key,
             authorization,

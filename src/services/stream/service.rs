@@ -6,7 +6,7 @@ use super::node_reconciler::NodeReconciler;
 use crate::{
     auth::Sealer,
     check_dispatch::CheckDispatch,
-    database::Database,
+    claim_dispatch::ClaimDispatch,
     proto::v1 as pb,
     repositories::{
         DestinationChecks, Events, Projects, Publishing, Refusals, RelayLeases, Relays,
@@ -26,6 +26,7 @@ pub struct StreamService {
     pub(super) relay_leases: RelayLeases,
     pub(super) samples: StreamSamples,
     pub(super) check_dispatch: CheckDispatch,
+    pub(super) claim_dispatch: ClaimDispatch,
     pub(super) checks: DestinationChecks,
     pub(super) events: Events,
     pub(super) publishing: Publishing,
@@ -46,16 +47,17 @@ pub struct MessageIntervals {
 }
 
 impl StreamService {
-    /// The service of a database. The sealer seals play URLs and opens stream keys.
+    /// The service of the database of publishers. The sealer seals play URLs and opens stream keys.
     pub fn new(
-        database: Database,
         publishing: Publishing,
         relay_leases: RelayLeases,
         check_dispatch: CheckDispatch,
+        claim_dispatch: ClaimDispatch,
         hub: WatchHub,
         sealer: Sealer,
         intervals: MessageIntervals,
     ) -> Self {
+        let database = publishing.database.clone();
         Self {
             projects: Projects::new(database.clone()),
             streams: Streams::new(database.clone()),
@@ -64,6 +66,7 @@ impl StreamService {
             relay_leases,
             samples: StreamSamples::new(database.clone()),
             check_dispatch,
+            claim_dispatch,
             checks: DestinationChecks::new(database.clone()),
             events: Events::new(database),
             node_reconciler: NodeReconciler::new(publishing.clone(), sealer.clone()),

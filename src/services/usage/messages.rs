@@ -5,11 +5,11 @@ use std::time::Duration;
 use prost_types::Timestamp;
 
 use crate::{
-    domain::{CreateTimeRange, Invalid, Tenant, Time, Usage, UsageFilter, UsageRecord},
+    domain::{CreateTimeRange, Invalid, Quota, Tenant, Time, Usage, UsageFilter, UsageRecord},
     error::Error,
     proto::v1 as pb,
     services::{
-        fields::{Fields, duration, read_organization, read_timestamp, timestamp},
+        fields::{Fields, duration, not_negative, read_organization, read_timestamp, timestamp},
         paging::{PageRequest, PageTokens},
     },
 };
@@ -94,6 +94,57 @@ fn read_hours(
     };
     fields.read("end_time", order)?;
     Some((start, end))
+}
+
+/// Reads the limits of an organization.
+pub(in crate::services) fn read_quota(
+    fields: &mut Fields,
+    quota: Option<pb::Quota>,
+) -> Option<Quota> {
+    let Some(quota) = quota else {
+        return fields.read("quota", Err(Invalid::because("must not be absent")));
+    };
+    let pb::Quota {
+        projects,
+        destinations,
+        live_streams,
+        stream_minutes,
+        delivered_bytes,
+    } = quota;
+    let mut read = |field: &str, limit: Option<i64>| {
+        fields.read_optional(&format!("quota.{field}"), limit.map(not_negative))
+    };
+    let projects = read("projects", projects);
+    let destinations = read("destinations", destinations);
+    let live_streams = read("live_streams", live_streams);
+    let stream_minutes = read("stream_minutes", stream_minutes);
+    let delivered_bytes = read("delivered_bytes", delivered_bytes);
+    Some(Quota {
+        projects: projects?,
+        destinations: destinations?,
+        live_streams: live_streams?,
+        stream_minutes: stream_minutes?,
+        delivered_bytes: delivered_bytes?,
+    })
+}
+
+impl From<Quota> for pb::Quota {
+    fn from(quota: Quota) -> Self {
+        let Quota {
+            projects,
+            destinations,
+            live_streams,
+            stream_minutes,
+            delivered_bytes,
+        } = quota;
+        Self {
+            projects,
+            destinations,
+            live_streams,
+            stream_minutes,
+            delivered_bytes,
+        }
+    }
 }
 
 impl From<Usage> for pb::Usage {

@@ -4,12 +4,12 @@ use super::messages::{read_get_usage, read_list_usage};
 use crate::{
     auth::Sealer,
     database::Database,
-    domain::{Usage, now},
+    domain::{Tenant, Usage, now},
     error::Result,
     proto::v1 as pb,
-    repositories::{Projects, UsageRecords},
+    repositories::{Projects, Quotas, UsageRecords},
     services::{
-        fields::timestamp,
+        fields::{Fields, read_organization, timestamp},
         paging::PageTokens,
         rpc::{implement_service, tenant},
     },
@@ -18,8 +18,9 @@ use crate::{
 /// The service for usage.
 #[derive(Debug)]
 pub struct UsageService {
-    projects: Projects,
     records: UsageRecords,
+    quotas: Quotas,
+    projects: Projects,
     page_tokens: PageTokens,
 }
 
@@ -27,8 +28,9 @@ impl UsageService {
     /// The service of a database.
     pub fn new(database: Database, sealer: Sealer) -> Self {
         Self {
-            projects: Projects::new(database.clone()),
-            records: UsageRecords::new(database),
+            records: UsageRecords::new(database.clone()),
+            quotas: Quotas::new(database.clone()),
+            projects: Projects::new(database),
             page_tokens: PageTokens::new(sealer),
         }
     }
@@ -37,14 +39,10 @@ impl UsageService {
         &self,
         request: Request<pb::GetUsageRequest>,
     ) -> Result<Response<pb::GetUsageResponse>> {
-        let tenant = tenant(&request)?;
-        let own = tenant.organization;
-        let (tenant, filter) = read_get_usage(request.into_inner(), tenant, now())?;
+        let own = tenant(&request)?;
+        let (tenant, filter) = read_get_usage(request.into_inner(), own, now())?;
 
-        if tenant.organization != own {
-            self.projects.require_organization(tenant).await?;
-        }
-
+        self.require_organization(tenant, own).await?;
         let usage = self.records.total(tenant, filter).await?;
         if usage == Usage::default() {
             self.records.require_known(tenant, filter).await?;
@@ -56,19 +54,32 @@ impl UsageService {
         }))
     }
 
+    async fn get_quota(
+        &self,
+        request: Request<pb::GetQuotaRequest>,
+    ) -> Result<Response<pb::GetQuotaResponse>> {
+        let own = tenant(&request)?;
+        let id = &request.get_ref().organization_id;
+        let tenant = Fields::read_all(|fields| read_organization(fields, own, id))?;
+
+        self.require_organization(tenant, own).await?;
+        let (quota, used) = self.quotas.get(tenant, now()).await?;
+
+        Ok(Response::new(pb::GetQuotaResponse {
+            quota: Some(quota.into()),
+            used: Some(used.into()),
+        }))
+    }
+
     async fn list_usage(
         &self,
         request: Request<pb::ListUsageRequest>,
     ) -> Result<Response<pb::ListUsageResponse>> {
-        let tenant = tenant(&request)?;
-        let own = tenant.organization;
-        let (tenant, filter, list) =
-            read_list_usage(request.into_inner(), tenant, &self.page_tokens)?;
+        let own = tenant(&request)?;
+        let message = request.into_inner();
+        let (tenant, filter, list) = read_list_usage(message, own, &self.page_tokens)?;
 
-        if tenant.organization != own {
-            self.projects.require_organization(tenant).await?;
-        }
-
+        self.require_organization(tenant, own).await?;
         let records = self.records.list(tenant, filter, list.page).await?;
         if records.is_empty() {
             self.records.require_known(tenant, filter).await?;
@@ -82,9 +93,20 @@ impl UsageService {
     }
 }
 
+impl UsageService {
+    /// Fails if the tenant is not one of the organization that a request names.
+    async fn require_organization(&self, tenant: Tenant, own: Tenant) -> Result<()> {
+        match tenant.organization == own.organization {
+            true => Ok(()),
+            false => self.projects.require_organization(tenant).await,
+        }
+    }
+}
+
 implement_service! {
     UsageService as pb::usage_service_server::UsageService {
         rpc get_usage(pb::GetUsageRequest) -> pb::GetUsageResponse;
         rpc list_usage(pb::ListUsageRequest) -> pb::ListUsageResponse;
+        rpc get_quota(pb::GetQuotaRequest) -> pb::GetQuotaResponse;
     }
 }

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use sluice::{
-    domain::{NodeId, RefusalCause, Role, Scope, now},
+    domain::{NodeId, QuotaExcess, QuotaKind, RefusalCause, Role, Scope, now},
     error::{Error, FoundInstead, add_details},
     proto::DESCRIPTORS,
 };
@@ -74,6 +74,10 @@ fn one_of_each() -> Vec<Error> {
         Error::PublishRefused(RefusalCause::ConnectionEnded),
         Error::NodeSuperseded,
         Error::DestinationLimit,
+        Error::QuotaExceeded(QuotaExcess {
+            kind: QuotaKind::Projects,
+            limit: 5,
+        }),
         Error::ProjectLive,
         Error::ConcurrentChange,
         Error::EtagMismatch,

@@ -287,6 +287,10 @@ pub fn id_fields() -> Vec<IdField> {
             pb::OperatorServiceListAuditEventsRequest { user_id: id, ..Default::default() };
         "OperatorService/ListAuditEvents operator_key_id": Kind::Operator, id =>
             pb::OperatorServiceListAuditEventsRequest { operator_key_id: id, ..Default::default() };
+        "OperatorService/GetOrganizationQuota organization_id": Kind::Operator, id =>
+            pb::GetOrganizationQuotaRequest { organization_id: id };
+        "OperatorService/SetOrganizationQuota organization_id": Kind::Operator, id =>
+            pb::SetOrganizationQuotaRequest { organization_id: id, quota: Some(pb::Quota::default()) };
         "WebhookService/CreateWebhook project_id": PROJECT, id => create_webhook(id, String::new());
         "WebhookService/CreateWebhook organization_id": ORGANIZATION, id =>
             pb::CreateWebhookRequest { organization_id: id, ..create_webhook(String::new(), String::new()) };
@@ -335,6 +339,18 @@ pub fn id_fields() -> Vec<IdField> {
             };
         "WebhookService/RedeliverWebhook delivery_id": Kind::Owned(Resource::WebhookDelivery), id =>
             pb::RedeliverWebhookRequest { delivery_id: id };
+        "UsageService/GetUsage organization_id": ORGANIZATION, id =>
+            pb::GetUsageRequest { organization_id: id, ..Default::default() };
+        "UsageService/ListUsage organization_id": ORGANIZATION, id =>
+            pb::ListUsageRequest { organization_id: id, ..Default::default() };
+        "UsageService/GetQuota organization_id": ORGANIZATION, id =>
+            pb::GetQuotaRequest { organization_id: id };
+        "UsageService/GetUsage project_id": PROJECT, id =>
+            pb::GetUsageRequest { project_id: id, ..Default::default() };
+        "UsageService/ListUsage project_id": PROJECT, id =>
+            pb::ListUsageRequest { project_id: id, ..Default::default() };
+        "UsageService/ListUsage destination_id": DESTINATION, id =>
+            pb::ListUsageRequest { destination_id: id, ..Default::default() };
         "OrganizationService/CreateOrganization request_id": Kind::RequestId, id =>
             pb::CreateOrganizationRequest { display_name: "Studio".to_owned(), request_id: id };
         "OrganizationService/GetOrganization organization_id": ORGANIZATION, id =>
@@ -407,16 +423,6 @@ pub fn id_fields() -> Vec<IdField> {
                 project_id: UNKNOWN.to_owned(),
                 organization_id: id,
             };
-        "UsageService/GetUsage project_id": PROJECT, id =>
-            pb::GetUsageRequest { project_id: id, ..Default::default() };
-        "UsageService/GetUsage organization_id": ORGANIZATION, id =>
-            pb::GetUsageRequest { organization_id: id, ..Default::default() };
-        "UsageService/ListUsage organization_id": ORGANIZATION, id =>
-            pb::ListUsageRequest { organization_id: id, ..Default::default() };
-        "UsageService/ListUsage project_id": PROJECT, id =>
-            pb::ListUsageRequest { project_id: id, ..Default::default() };
-        "UsageService/ListUsage destination_id": DESTINATION, id =>
-            pb::ListUsageRequest { destination_id: id, ..Default::default() };
     }
 }
 

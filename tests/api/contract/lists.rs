@@ -120,12 +120,12 @@ pub struct Rows {
     other_stream: String,
     webhook: String,
     other_webhook: String,
+    /// A deleted destination of the first project.
+    destination: String,
     organization: String,
     other_organization: String,
     /// A time between the creation of the organizations and their other rows.
     later: Timestamp,
-    /// A deleted destination of the first project.
-    destination: String,
     /// A time between the first and the last rows of each list.
     middle: Timestamp,
 }
@@ -180,9 +180,6 @@ impl Rows {
             };
             calls::new_api_key(&owner, request).await;
             create_quiet(&owner, &project.id, true).await;
-            for hour in HOURS {
-                plant_record(&server.database, organization, &project.id, None, hour).await;
-            }
             for email in ["one@example.com", "two@example.com"] {
                 fixture::invite(&owner, organization, email, role)
                     .await
@@ -226,6 +223,8 @@ impl Rows {
             )
             .await;
         };
+        let database = &self.server.database;
+        plant_record(database, &self.organization, &self.project, None, HOURS[0]).await;
         plant(&self.project, None, HOURS[0]).await;
         plant(&self.project, Some(&*self.destination), HOURS[0]).await;
         plant(&self.project, None, HOURS[1]).await;
@@ -386,6 +385,13 @@ impl Rows {
                 state Divides i32::from => [1, 2, 3];
                 project_id Divides same => [&both[0], &both[1]];
             },
+            list! { "UsageService/ListUsage" ListUsageRequest {};
+                organization_id Replaces same => [&organization_ids[0]];
+                project_id Divides same => [&both[0], &both[1]];
+                destination_id Selects same => [&self.destination];
+                start_time Selects start_of_hour => [1];
+                end_time Selects start_of_hour => [1];
+            },
             list! { "OrganizationService/ListOrganizations" ListOrganizationsRequest {}; },
             list! { "OrganizationService/ListMembers"
                     ListMembersRequest { organization_id: self.organization };
@@ -400,13 +406,6 @@ impl Rows {
                 organization_id Replaces same => [&organization_ids[1]];
                 created_after Selects time => [later];
                 created_before Selects time => [later];
-            },
-            list! { "UsageService/ListUsage" ListUsageRequest {};
-                project_id Divides same => [&both[0], &both[1]];
-                destination_id Selects same => [&self.destination];
-                organization_id Replaces same => [&organization_ids[0], &organization_ids[1]];
-                start_time Selects start_of_hour => [1];
-                end_time Selects start_of_hour => [1];
             },
         ]
     }

@@ -94,13 +94,13 @@ fn lists() -> [List; 18] {
         "WebhookService/ListWebhooks" ListWebhooksRequest {};
         "WebhookService/ListWebhookDeliveries"
             ListWebhookDeliveriesRequest { webhook_id: Ids::webhook };
+        "UsageService/ListUsage" ListUsageRequest {};
         "OrganizationService/ListOrganizations" ListOrganizationsRequest {};
         "OrganizationService/ListMembers" ListMembersRequest { organization_id: Ids::organization };
         "OrganizationService/ListInvitations"
             ListInvitationsRequest { organization_id: Ids::organization };
         "OrganizationService/ListOrganizationAuditEvents"
             ListOrganizationAuditEventsRequest { organization_id: Ids::organization };
-        "UsageService/ListUsage" ListUsageRequest {};
     }
 }
 
@@ -148,6 +148,9 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
         let database = &server.database;
         plant_delivery(database, &webhook_id, &project_id, revision, "delivered").await;
     }
+    for hour in HOURS {
+        plant_record(&server.database, &user.user.id, &project_id, None, hour).await;
+    }
     fixture::verify(&server.database, &user).await;
     let organization_id = fixture::create(&user).await.id;
     let role = pb::OrganizationRole::Viewer;
@@ -155,9 +158,6 @@ async fn user_with_lists(server: &TestServer) -> (User, Ids) {
     for email in ["one@example.com", "two@example.com"] {
         let invited = fixture::invite(&user, &organization_id, email, role).await;
         invited.unwrap();
-    }
-    for hour in HOURS {
-        plant_record(&server.database, &user.user.id, &project_id, None, hour).await;
     }
     let ids = Ids {
         project_id,

@@ -300,6 +300,26 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
+        "34_index_unclaimed_relays.sql",
+        "9d82c8497a060f6105e78936a6d6fb1705620470cee650f34bf4a638279bd952",
+    ),
+    (
+        "sqlite",
+        "34_index_unclaimed_relays.sql",
+        "9d82c8497a060f6105e78936a6d6fb1705620470cee650f34bf4a638279bd952",
+    ),
+    (
+        "postgres",
+        "35_lease_by_worker.sql",
+        "2fcd4244954ed4bc93a587ed145a8f19ca1a8db69dc34873faa0aa3a48cc83ba",
+    ),
+    (
+        "sqlite",
+        "35_lease_by_worker.sql",
+        "8048034ea6b7945b439748b87a9f754014a8412769a685abed2f2cacabb0d5a3",
+    ),
+    (
+        "postgres",
         "36_record_usage.sql",
         "71d4644da929d3f1c67065de85802275852fbd06282345988ceec3d2d3a101b4",
     ),
@@ -307,6 +327,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "sqlite",
         "36_record_usage.sql",
         "99bd2345f15a98d65ca7ff324e2e0f6e5124f52acf1ba9dc138c343efb8dd4e0",
+    ),
+    (
+        "postgres",
+        "37_create_quotas.sql",
+        "3d35922925a920f762a8c9f2e0aaceebf67c37151739e2012a9ab488c4d763fa",
+    ),
+    (
+        "sqlite",
+        "37_create_quotas.sql",
+        "e9f9183567f042fad6465b6aa92e8521d5888adab83bae18ab8a86a0b2fbb659",
     ),
 ];
 

@@ -11,7 +11,11 @@ use sqlx_sqlite::SqliteConnection;
 
 use crate::{
     contract::canary::recorder::Recorder,
-    harness::{Engine, Postgres, Process, Signal, Sqlite, TestDatabase},
+    harness::{
+        Client, Engine, Pooled, Postgres, Process, Signal, Sqlite, TestDatabase, TestServer,
+        eventually, exchange,
+    },
+    relay::fixture::{Fixture, Worker},
 };
 
 /// Scopes of all RPCs for operators, media servers and workers.
@@ -146,7 +150,11 @@ async fn statements(database: &TestDatabase) -> BTreeSet<String> {
     recorder.deletions(left).await;
     program.signal(Signal::TERM);
     program.wait_for_exit().await;
+    logged_statements(&program)
+}
 
+/// The statements that a program has logged.
+fn logged_statements(program: &Process) -> BTreeSet<String> {
     let log = program.log().into_iter();
     let lines = log.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
     lines
@@ -369,4 +377,146 @@ async fn no_statement_reads_a_whole_table_with_or_without_statistics(
         without.join("\n")
     );
     assert!(with.is_empty(), "with statistics:\n{}", with.join("\n"));
+}
+
+/// Makes the plans of claims matter: the streams of the grown database are at 300 media servers, and
+/// each has a relay that waits.
+fn spread_streams(engine: Engine) -> String {
+    let number = match engine {
+        Sqlite => "abs(random()) % 300",
+        Postgres | Pooled => "floor(random() * 300)::bigint",
+    };
+    format!("update streams set node_id = 'n' || ({number})")
+}
+
+/// Waits until the program has run all statements with which relays are found that can be claimed
+/// at a media server, and returns them.
+async fn claims_of_node(program: &Process) -> BTreeSet<String> {
+    eventually("relays are claimed", async || {
+        let mut statements = logged_statements(program);
+        statements.retain(|statement| {
+            let of_node = [
+                "s.node_id = $2",
+                "s.node_id = n.",
+                "from unnest($2::uuid[])",
+            ];
+            let of_node = of_node.iter().any(|part| statement.contains(part))
+                || statement.contains("unhex(p.value)");
+            of_node && statement.contains("r.lease_id is null")
+        });
+        // The polls of all media servers and of changed projects, the claim and its candidates.
+        (statements.len() >= 4).then_some(statements)
+    })
+    .await
+}
+
+/// The indexes through which the statements read streams and relays, by their plans; the table for
+/// a read of all of it.
+async fn indexes(database: &TestDatabase, statements: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    if database.url.starts_with("sqlite:") {
+        let mut connection = SqliteConnection::connect(&database.url).await.unwrap();
+        for statement in statements {
+            let explain = format!("explain query plan {statement}");
+            let rows = sqlx::raw_sql(AssertSqlSafe(explain))
+                .fetch_all(&mut connection)
+                .await;
+            for row in rows.unwrap() {
+                let detail = row.get::<String, _>("detail");
+                let words: Vec<_> = detail.split(' ').collect();
+                if let ["SEARCH" | "SCAN", name, ..] = words[..]
+                    && ["s", "r"].contains(&name)
+                {
+                    let index = words.windows(2).find(|pair| pair[0] == "INDEX");
+                    found.insert(index.map_or(name, |pair| pair[1]).to_owned());
+                }
+            }
+        }
+        connection.close().await.unwrap();
+        return found;
+    }
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let generic = "set plan_cache_mode = force_generic_plan";
+    sqlx::raw_sql(generic)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    for statement in statements {
+        let parameters = prepare(&mut connection, statement).await;
+        let nulls = vec!["null"; parameters].join(", ");
+        let explain = format!("explain execute checked({nulls})");
+        let plan = sqlx::raw_sql(AssertSqlSafe(explain))
+            .fetch_all(&mut connection)
+            .await;
+        for line in plan.unwrap().iter().map(|row| row.get::<String, _>(0)) {
+            let is_of = |table| line.contains(table);
+            let words: Vec<_> = line.split_whitespace().collect();
+            let after = |word| words.windows(2).find(|pair| pair[0] == word);
+            let read = match line.contains("Bitmap Index Scan") {
+                true => after("on"),
+                // Its index has a line of its own.
+                false if line.contains("Bitmap Heap Scan") => None,
+                false if is_of(" on streams s") || is_of(" on relays r") => {
+                    after("using").or_else(|| after("on"))
+                }
+                false => None,
+            };
+            found.extend(read.map(|pair| pair[1].to_owned()));
+        }
+        let deallocate = sqlx::raw_sql("deallocate checked");
+        deallocate.execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+    found
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_claim_looks_up_the_unclaimed_relays_of_the_live_streams_of_its_media_server(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let database = TestDatabase::create(engine).await;
+    let key = Process::create_operator_key_with(&database, &SCOPES).await;
+    let settings = [
+        ("SLUICE_LOG", "info,sqlx=debug"),
+        ("SLUICE_BCRYPT_COST", "4"),
+    ];
+    let mut program = Process::serve(&database, &settings);
+    let channel = program.channel().await;
+    let operator = Client::with_token(&channel, &exchange(&channel, &key).await);
+    let server = TestServer::start_on(database, &[]).await;
+    let fixture = Fixture::over(server, 0).await;
+    fixture.destination("a").await;
+    let mut worker = Worker::claim(&operator, "w1", "n1", 10).await;
+    fixture.live("c1").await;
+    worker.next_assignments(1).await;
+    let statements = claims_of_node(&program).await;
+    drop(worker);
+    program.signal(Signal::TERM);
+    program.wait_for_exit().await;
+    let database = fixture.server.stop().await;
+    database.execute(&growth(&database)).await;
+    database.execute(&spread_streams(engine)).await;
+
+    let without = indexes(&database, &statements).await;
+    database.execute("analyze").await;
+    let with = indexes(&database, &statements).await;
+
+    // A project has at most one live stream, and a stream few relays.
+    let looked_up = [
+        "relays_pkey",
+        "relays_unclaimed_of_stream",
+        "streams_of_project_by_status",
+        "streams_one_unended",
+        "streams_unended_of_node",
+    ];
+    for (indexes, when) in [(without, "without"), (with, "with")] {
+        let others = indexes
+            .iter()
+            .find(|index| !looked_up.contains(&index.as_str()));
+        assert_eq!(others, None, "{when} statistics: {statements:#?}");
+        for used in [looked_up[1], looked_up[4]] {
+            assert!(indexes.contains(used), "{when} statistics: {indexes:?}");
+        }
+    }
 }

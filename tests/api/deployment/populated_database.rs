@@ -92,6 +92,12 @@ impl PopulatedDatabase {
         .await;
         database
             .execute(
+                "insert into quotas (organization_id, projects, update_time)
+                 select id, 1000, create_time from organizations",
+            )
+            .await;
+        database
+            .execute(
                 "insert into usage_meters (stream_id, destination_id, epoch, bytes)
                  select id, project_id, 1, 1 from streams",
             )

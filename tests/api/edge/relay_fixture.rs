@@ -68,8 +68,11 @@ impl RelayFixture {
     /// Waits until the lease of the only relay has been renewed for more than `seconds`.
     pub async fn wait_for_renewal(&self, seconds: u32) {
         let query = format!(
-            "select count(*) from relays
-             where julianday(lease_expire_time) - julianday(claim_time) > {seconds} / 86400.0"
+            "select count(*)
+             from relays r
+             join workers w on w.worker_id = r.worker_id
+             where julianday(w.lease_expire_time) - julianday(r.claim_time)
+                   > {seconds} / 86400.0"
         );
         eventually("the lease is renewed", async || {
             let renewed = self.control_plane.server.database.number(&query).await;

@@ -47,8 +47,8 @@ pub struct Client {
     pub stream: StreamServiceClient<InterceptedService<Channel, Bearer>>,
     pub operator: OperatorServiceClient<InterceptedService<Channel, Bearer>>,
     pub webhook: WebhookServiceClient<InterceptedService<Channel, Bearer>>,
-    pub organization: OrganizationServiceClient<InterceptedService<Channel, Bearer>>,
     pub usage: UsageServiceClient<InterceptedService<Channel, Bearer>>,
+    pub organization: OrganizationServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 impl Client {
@@ -70,11 +70,8 @@ impl Client {
             stream: StreamServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             operator: OperatorServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             webhook: WebhookServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            organization: OrganizationServiceClient::with_interceptor(
-                channel.clone(),
-                bearer.clone(),
-            ),
-            usage: UsageServiceClient::with_interceptor(channel.clone(), bearer),
+            usage: UsageServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            organization: OrganizationServiceClient::with_interceptor(channel.clone(), bearer),
         }
     }
 }

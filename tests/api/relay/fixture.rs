@@ -7,7 +7,7 @@ pub use super::worker::{
 use crate::harness::{Client, Engine, MediaServer, TestServer, User, eventually};
 
 /// A time in the past, as a literal for both engines.
-const PAST: &str = "'2020-01-01T00:00:00+00:00'";
+pub const PAST: &str = "'2020-01-01T00:00:00+00:00'";
 
 /// A server with an owner, a project, a media server and workers.
 pub struct Fixture {
@@ -211,9 +211,12 @@ impl Fixture {
         answer.unwrap().into_inner().project.unwrap().revision
     }
 
-    /// Sets a time column of all relays to the past.
+    /// Sets a time column of all relays to the past. The leases of workers end too.
     pub async fn backdate(&self, column: &str) {
-        let statement = format!("update relays set {column} = {PAST}");
+        let mut statement = format!("update relays set {column} = {PAST}");
+        if column == "lease_expire_time" {
+            statement += &format!("; update workers set {column} = {PAST}");
+        }
         self.server.database.execute(&statement).await;
     }
 

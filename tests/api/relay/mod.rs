@@ -22,3 +22,4 @@ mod tenancy;
 mod validation;
 mod watch_projects;
 mod worker;
+mod worker_leases;

@@ -2,7 +2,7 @@ use sluice::{domain::UsageRecordId, proto::v1 as pb};
 use uuid::Uuid;
 
 use crate::{
-    harness::{Client, Engine, TestDatabase, User, eventually},
+    harness::{Client, Engine, TestDatabase, eventually},
     relay::fixture::Fixture,
 };
 
@@ -20,14 +20,19 @@ pub const HOURS: [&str; 2] = ["2100-01-01T00:00:00+00:00", "2100-01-01T01:00:00+
 /// Adds a record of usage; without a destination it is one of streams.
 pub async fn plant_record(
     database: &TestDatabase,
-    owner_id: &str,
+    organization_id: &str,
     project_id: &str,
     destination_id: Option<&str>,
     hour: &str,
 ) {
     let id = UsageRecordId::generate().to_string();
     let nil = Uuid::nil().to_string();
-    let ids = [&*id, owner_id, project_id, destination_id.unwrap_or(&nil)];
+    let ids = [
+        &*id,
+        organization_id,
+        project_id,
+        destination_id.unwrap_or(&nil),
+    ];
     let [id, owner, project, destination] =
         ids.map(|id| match database.url.starts_with("sqlite:") {
             true => format!("unhex('{}')", id.replace('-', "")),

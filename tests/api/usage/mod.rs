@@ -2,6 +2,7 @@
 
 pub mod fixture;
 mod outages;
+mod quotas;
 mod recording;
 mod records;
 mod tenancy;

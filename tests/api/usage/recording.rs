@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::fixture::{receive, start, total, wait_for_delivered, wait_for_reading};
 use crate::{
     harness::{Client, Engine, Postgres, Sqlite, eventually},
-    relay::fixture::{broadcasting_report, retryable_failure},
+    relay::fixture::{broadcasting_report, retryable_failure, state_report},
 };
 
 /// A time of the contract, in microseconds since 1970.
@@ -35,7 +35,9 @@ async fn delivered_bytes_count_once_whatever_is_repeated_late_or_foreign(
         ..report(50_000)
     };
     worker.expect_lost(foreign).await;
-    worker.expect_accepted(report(1500)).await;
+    // Figures are written with a change of the state, and else after a while.
+    let stalled = state_report(&assignment, pb::RelayState::Stalled, 1500);
+    worker.expect_accepted(stalled).await;
 
     wait_for_delivered(owner, 1500).await;
     wait_for_reading(&fixture).await;
@@ -89,6 +91,8 @@ async fn replicas_that_record_at_once_count_once(#[values(Postgres)] engine: Eng
         worker.expect_accepted(report).await;
         receive(&fixture, &stream, "c1", 2000 * bytes).await;
     }
+    let stalled = state_report(&assignment, pb::RelayState::Stalled, 50_000);
+    worker.expect_accepted(stalled).await;
 
     wait_for_delivered(&fixture.owner.client, 50_000).await;
     eventually("the received bytes are recorded", async || {

@@ -74,8 +74,8 @@ impl Recorder {
         self.stream_rpcs(&token, &media, &project_id, &stream_key)
             .await;
         self.webhook_rpcs(database, &token, &project_id).await;
-        self.organization_rpcs(database, &token, &project_id).await;
         self.usage_rpcs(&token).await;
+        self.organization_rpcs(database, &token, &project_id).await;
         self.operator_rpcs(&media).await;
         Deletable {
             token,

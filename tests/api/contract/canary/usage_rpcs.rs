@@ -9,6 +9,9 @@ impl Recorder {
         let total = pb::GetUsageRequest::default();
         self.call::<()>(Succeeds, "UsageService/GetUsage", token, total)
             .await;
+        let quota = pb::GetQuotaRequest::default();
+        self.call::<()>(Succeeds, "UsageService/GetQuota", token, quota)
+            .await;
         let list = pb::ListUsageRequest::default();
         self.call::<()>(Succeeds, "UsageService/ListUsage", token, list)
             .await;

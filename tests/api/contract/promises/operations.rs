@@ -103,6 +103,15 @@ pub const PROMISES: [Promise; 104] = [
         ],
     ),
     (
+        "**Relay workers.**",
+        &[
+            "database::query_plans::a_claim_looks_up_the_unclaimed_relays_of_the_live_streams_of_its_media_server",
+            "relay::worker_leases::a_report_of_all_relays_shows_bytes_at_once_and_writes_them_every_30_seconds",
+            "relay::worker_leases::dropped_packets_are_written_at_once",
+            "relay::worker_leases::reports_may_reach_any_server",
+        ],
+    ),
+    (
         "**Webhooks.**",
         &[
             "webhooks::delivery::a_hung_endpoint_does_not_delay_others",
