@@ -338,6 +338,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "37_create_quotas.sql",
         "e9f9183567f042fad6465b6aa92e8521d5888adab83bae18ab8a86a0b2fbb659",
     ),
+    (
+        "postgres",
+        "38_add_organization_keys.sql",
+        "6cbb284dd14826f317be97f28d5de37d34e3455a66060842d204385d7c557a86",
+    ),
+    (
+        "sqlite",
+        "38_add_organization_keys.sql",
+        "808236b3fd887bd2c2031ca2038718bb893a83d253d7f57fd4260e527757c220",
+    ),
 ];
 
 #[rstest]
