@@ -238,6 +238,15 @@ impl Projects {
         }
     }
 
+    /// The same as [`Self::require_organization`], for the organization that a request names, or else
+    /// means. The caller's own personal one exists as long as the account.
+    pub async fn require_chosen_organization(&self, tenant: Tenant, own: Tenant) -> Result<()> {
+        match tenant.is_personal() && tenant.organization == own.organization {
+            true => Ok(()),
+            false => self.require_organization(tenant).await,
+        }
+    }
+
     /// `NotFound` or `RoleInsufficient` unless the tenant may access its organization with its role.
     pub async fn require_organization(&self, tenant: Tenant) -> Result<()> {
         let is_member = async |tenant: Tenant| {
