@@ -45,6 +45,8 @@ pub struct ClaimDispatch {
     relay_leases: RelayLeases,
     events: Events,
     workers: Arc<Mutex<HashMap<u64, WaitingWorker>>>,
+    /// Wakes a task that depends on the media servers and the projects of the workers.
+    workers_changed: Arc<Notify>,
     newest: Arc<AtomicU64>,
     /// The newest known revisions of the projects of which workers have relays.
     revisions: Arc<Mutex<HashMap<ProjectId, i64>>>,
@@ -93,6 +95,7 @@ impl ClaimDispatch {
             database,
             relay_leases,
             workers: Arc::default(),
+            workers_changed: Arc::default(),
             newest: Arc::default(),
             revisions: Arc::default(),
         }
@@ -109,6 +112,7 @@ impl ClaimDispatch {
             wake: Arc::clone(&wake),
         };
         self.workers.lock().insert(number, worker);
+        self.workers_changed.notify_one();
         ClaimWaker {
             number,
             dispatch: self.clone(),
@@ -188,8 +192,20 @@ impl ClaimDispatch {
         Ok(())
     }
 
+    /// Wakes the workers that can claim relays at a media server, of which another replica says that
+    /// there are some.
+    pub(crate) fn wake_node(&self, node_id: String) {
+        self.wake_nodes(&[node_id]);
+    }
+
+    /// Waits until the media servers or the projects of workers may have changed since the last call.
+    /// Only one task can wait.
+    pub(crate) async fn workers_changed(&self) {
+        self.workers_changed.notified().await;
+    }
+
     /// The media servers of the workers, and whether there is a worker of any media server.
-    fn nodes(&self) -> (Vec<String>, bool) {
+    pub(crate) fn nodes(&self) -> (Vec<String>, bool) {
         let workers = self.workers.lock();
         let nodes: HashSet<_> = workers.values().map(|worker| &*worker.node_id).collect();
         let bound = nodes.iter().filter(|node_id| !node_id.is_empty());
@@ -198,7 +214,7 @@ impl ClaimDispatch {
     }
 
     /// The projects of which workers have relays.
-    fn leased_projects(&self) -> Vec<ProjectId> {
+    pub(crate) fn leased_projects(&self) -> Vec<ProjectId> {
         let workers = self.workers.lock();
         let projects = workers.values().flat_map(|worker| &worker.projects);
         let projects: HashSet<_> = projects.copied().collect();
@@ -302,11 +318,13 @@ impl ClaimWaker {
             revisions.remove(id);
         }
         worker.projects = projects;
+        self.dispatch.workers_changed.notify_one();
     }
 }
 
 impl Drop for ClaimWaker {
     fn drop(&mut self) {
         self.dispatch.workers.lock().remove(&self.number);
+        self.dispatch.workers_changed.notify_one();
     }
 }
