@@ -131,8 +131,8 @@ impl NatsSettings {
             None => Ok(options),
             Some(file) => {
                 let text = fs::read_to_string(file).map(Zeroizing::new);
-                let text = text
-                    .with_context(|| format!("{} (SLUICE_NATS_CREDENTIALS)", file.display()))?;
+                let text =
+                    text.with_context(|| format!("{} (SLUICE_NATS_CREDENTIALS)", file.display()))?;
                 with_credentials(options, &text)
             }
         }
@@ -246,7 +246,14 @@ mod tests {
     #[test]
     fn an_error_about_a_file_repeats_none_of_it() {
         let changed = SEED.replace("HUDX", "HUDY");
-        for text in ["", "SU", "password", &changed, &SEED[1..], "-----A-----\nx\n"] {
+        for text in [
+            "",
+            "SU",
+            "password",
+            &changed,
+            &SEED[1..],
+            "-----A-----\nx\n",
+        ] {
             let error = with_credentials(ConnectOptions::new(), text).unwrap_err();
             let error = format!("{error:?}");
             assert!(error.contains("SLUICE_NATS_CREDENTIALS must"), "{error}");

@@ -189,29 +189,39 @@ impl NatsNotifications {
     /// What this replica has to hear of: the projects that are watched or relayed here, and the media
     /// servers of waiting workers.
     fn wanted(&self, subscribed: &Subscriptions) -> HashSet<Topic> {
-        let limit = |all: &Topic| match subscribed.contains_key(all) {
-            // Much fewer than before, so that it does not change back and forth.
-            true => MAX_SUBJECTS / 2,
-            false => MAX_SUBJECTS,
-        };
-        let mut wanted = HashSet::new();
-        let (watched, leased) = (
-            self.hub.watched(limit(&Topic::AllProjects)),
-            self.claims.leased_projects(),
-        );
-        match watched {
-            Some(watched) if watched.len() + leased.len() <= limit(&Topic::AllProjects) => {
-                wanted.extend(watched.into_iter().chain(leased).map(Topic::Project));
-            }
-            _ => drop(wanted.insert(Topic::AllProjects)),
-        }
+        let limit = limit(subscribed.contains_key(&Topic::AllProjects));
+        let projects = self.hub.watched(limit).map(|watched| {
+            let leased = self.claims.leased_projects();
+            watched.into_iter().chain(leased).map(Topic::Project)
+        });
+        let mut wanted = at_most(limit, projects, Topic::AllProjects);
+
+        let limit = self::limit(subscribed.contains_key(&Topic::AllNodes));
         let (nodes, has_unbound) = self.claims.nodes();
-        match has_unbound || nodes.len() > limit(&Topic::AllNodes) {
-            true => drop(wanted.insert(Topic::AllNodes)),
-            false => wanted.extend(nodes.into_iter().map(Topic::Node)),
-        }
+        let nodes = (!has_unbound).then(|| nodes.into_iter().map(Topic::Node));
+        wanted.extend(at_most(limit, nodes, Topic::AllNodes));
         wanted
     }
+}
+
+/// The most subjects of a kind. Where one stands for all, they must become much fewer, so that it does not
+/// change back and forth.
+fn limit(has_all: bool) -> usize {
+    match has_all {
+        true => MAX_SUBJECTS / 2,
+        false => MAX_SUBJECTS,
+    }
+}
+
+/// The topics, or `all` if they are not known or more than `limit`.
+fn at_most(
+    limit: usize,
+    topics: Option<impl Iterator<Item = Topic>>,
+    all: Topic,
+) -> HashSet<Topic> {
+    let topics: Option<HashSet<_>> = topics.map(Iterator::collect);
+    let few = topics.filter(|topics| topics.len() <= limit);
+    few.unwrap_or_else(|| HashSet::from([all]))
 }
 
 /// Counts the changes that cannot be published, until a future completes.
@@ -277,4 +287,30 @@ fn topic(message: &Message) -> Option<Topic> {
     let is_plain =
         message.payload.is_empty() && message.reply.is_none() && message.headers.is_none();
     Topic::of_message(&message.subject).filter(|_| is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, iter::repeat_with};
+
+    use super::{MAX_SUBJECTS, at_most, limit};
+    use crate::{domain::ProjectId, nats::Topic};
+
+    #[test]
+    fn beyond_a_number_of_projects_one_subject_stands_for_all() {
+        let topics = |count| repeat_with(|| Topic::Project(ProjectId::generate())).take(count);
+        let wanted =
+            |count, has_all| at_most(limit(has_all), Some(topics(count)), Topic::AllProjects);
+        let all = HashSet::from([Topic::AllProjects]);
+
+        assert_eq!(wanted(MAX_SUBJECTS, false).len(), MAX_SUBJECTS);
+        assert_eq!(wanted(MAX_SUBJECTS + 1, false), all);
+        assert_eq!(wanted(MAX_SUBJECTS, true), all);
+        assert_eq!(wanted(MAX_SUBJECTS / 2, true).len(), MAX_SUBJECTS / 2);
+        assert_eq!(at_most(1, Some(topics(0)), Topic::AllProjects).len(), 0);
+        assert_eq!(
+            at_most(1, None::<std::iter::Empty<_>>, Topic::AllProjects),
+            all
+        );
+    }
 }

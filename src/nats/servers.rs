@@ -147,7 +147,10 @@ mod tests {
     fn several_servers_share_their_credentials() {
         let servers = parse("nats://a,nats://ada:secret@b:4333,nats://ada:secret@127.0.0.1");
         assert_eq!(servers.addresses.len(), 3);
-        assert_eq!(servers.addresses(), "nats://a,nats://b:4333,nats://127.0.0.1");
+        assert_eq!(
+            servers.addresses(),
+            "nats://a,nats://b:4333,nats://127.0.0.1"
+        );
         assert!(servers.has_login());
         assert!(!parse("nats://a,nats://b").has_login());
     }

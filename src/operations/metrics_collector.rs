@@ -13,8 +13,8 @@ use crate::{
     readiness::{Health, Readiness},
     repositories::ResourceCounts,
     telemetry::metrics::{
-        DATABASE, JOBS, LOG_LINES, NATS, PASSWORDS, SERVER, STATEMENTS, TRACES, WEBHOOKS, exposition,
-        register_calls,
+        DATABASE, JOBS, LOG_LINES, NATS, PASSWORDS, SERVER, STATEMENTS, TRACES, WEBHOOKS,
+        exposition, register_calls,
     },
     watching::WatchHub,
 };
