@@ -189,9 +189,15 @@ impl NatsClient {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// The next line that is not a ping, which it answers.
     async fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).await.unwrap();
-        line.trim_end().to_owned()
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).await.unwrap();
+            match line.trim_end() {
+                "PING" => self.send(b"PONG\r\n").await,
+                line => return line.to_owned(),
+            }
+        }
     }
 }

@@ -1,7 +1,20 @@
 use sluice::proto::v1 as pb;
 
 use super::fixture::{NATS_ONLY, Replicas, metric};
-use crate::{harness::Client, relay::worker::Worker, stream::changes::add_destination};
+use crate::{
+    harness::{Client, eventually},
+    relay::worker::Worker,
+    stream::changes::add_destination,
+};
+
+/// Waits until the second replica has heard of something.
+async fn wait_for_message(replicas: &Replicas) {
+    eventually("a message is received", async || {
+        let received = metric(&replicas.there.process, "received_total").await;
+        (received > 0.0).then_some(())
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn a_replica_hears_of_what_its_workers_can_claim_and_of_the_projects_of_their_relays() {
@@ -21,7 +34,7 @@ async fn a_replica_hears_of_what_its_workers_can_claim_and_of_the_projects_of_th
 
     assert_eq!(ear.next().await, nodes[0]);
     let assignments = worker.next_assignments(1).await;
-    assert_ne!(metric(&replicas.there.process, "received_total").await, 0.0);
+    wait_for_message(&replicas).await;
     let subject = replicas.subject();
     let with_project = [&nodes[..], &[&*subject]].concat();
     replicas.nats.wait_for_subscriptions(&with_project).await;
@@ -57,5 +70,5 @@ async fn a_replica_with_a_worker_of_any_media_server_hears_of_all() {
     media_server.live(&replicas.stream_key, "c1").await;
 
     worker.next_assignments(1).await;
-    assert_ne!(metric(&replicas.there.process, "received_total").await, 0.0);
+    wait_for_message(&replicas).await;
 }

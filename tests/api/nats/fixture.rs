@@ -52,8 +52,11 @@ impl Replicas {
         let roomy = [("SLUICE_CALLER_BURST", "100000")];
         let serve =
             |settings: &[(&str, &str)]| Process::serve(&database, &[settings, &roomy].concat());
-        let (here, there) = (serve(here), serve(there));
-        let channels = (here.channel().await, there.channel().await);
+        // The first one makes the keys.
+        let here = serve(here);
+        let here_channel = here.channel().await;
+        let there = serve(there);
+        let channels = (here_channel, there.channel().await);
         let owner = User::sign_up(&channels.0).await;
         let (project, stream_key) = owner.project().await;
         let replica = |process, channel| Replica {

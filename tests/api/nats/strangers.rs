@@ -41,7 +41,6 @@ async fn messages_of_strangers_are_ignored_or_cause_reads() {
     for replica in [&replicas.here, &replicas.there] {
         let log = replica.process.log();
         assert!(log.iter().all(|line| !line.contains("xxxx")));
-        let is_trouble = |line: &&String| line.contains("\"WARN\"") || line.contains("\"ERROR\"");
-        assert_eq!(log.iter().find(is_trouble), None);
+        assert!(log.iter().all(|line| !line.contains("to NATS:")));
     }
 }
