@@ -14,6 +14,7 @@ mod edge;
 mod harness;
 mod kills;
 mod lifecycle;
+mod nats;
 mod operations;
 mod operator;
 mod organization;

@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 108] = [
+pub const PROMISES: [Promise; 119] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -415,6 +415,80 @@ pub const PROMISES: [Promise; 108] = [
             "lifecycle::database_start_errors::a_database_of_a_later_version_is_refused",
             "lifecycle::database_outage::a_server_started_before_its_database_serves_once_it_is_reachable",
             "database::connect_failures::a_password_that_is_wrong_at_runtime_is_logged_and_does_not_stop_the_server",
+        ],
+    ),
+    (
+        "NOTIFY of PostgreSQL tells every replica",
+        &["nats::watches::a_replica_hears_only_of_the_projects_that_are_watched_there"],
+    ),
+    (
+        "`sluice.v1.projects.<id>`",
+        &[
+            "nats::watches::a_replica_hears_only_of_the_projects_that_are_watched_there",
+            "nats::claims::a_replica_hears_of_what_its_workers_can_claim_and_of_the_projects_of_their_relays",
+        ],
+    ),
+    (
+        "`sluice.v1.nodes.<id>`",
+        &[
+            "nats::claims::a_replica_hears_of_what_its_workers_can_claim_and_of_the_projects_of_their_relays",
+        ],
+    ),
+    (
+        "In the ids of media servers",
+        &[
+            "nats::topic::tests::a_topic_is_read_from_its_subject",
+            "nats::claims::a_replica_with_a_worker_of_any_media_server_hears_of_all",
+            "nats::notifications::tests::beyond_a_number_of_projects_one_subject_stands_for_all",
+        ],
+    ),
+    (
+        "Messages are empty",
+        &[
+            "nats::strangers::messages_of_strangers_are_ignored_or_cause_reads",
+            "nats::outages::changes_arrive_once_and_within_the_poll_interval_while_nats_is_killed_and_hangs",
+            "nats::outages::calls_do_not_wait_for_a_server_that_hangs",
+            "nats::settings::a_server_starts_without_nats_and_connects_once_it_is_there",
+        ],
+    ),
+    (
+        "The user of the replicas needs these permissions",
+        &[
+            "nats::settings::wrong_credentials_leave_a_server_without_nats_and_are_not_shown",
+            "nats::settings::a_missing_permission_is_logged",
+        ],
+    ),
+    (
+        "**Login.**",
+        &[
+            "nats::settings::wrong_credentials_leave_a_server_without_nats_and_are_not_shown",
+            "nats::settings::a_file_has_the_credentials_and_is_read_again_for_each_connection",
+            "nats::connection::tests::a_file_has_the_credentials_of_a_user_or_the_seed_of_an_nkey",
+        ],
+    ),
+    (
+        "**TLS.**",
+        &["nats::settings::over_tls_only_a_server_with_a_trusted_certificate_is_used"],
+    ),
+    (
+        "**LISTEN and NOTIFY** go on",
+        &[
+            "nats::watches::replicas_with_and_without_nats_hear_of_each_other_through_the_database",
+            "nats::watches::changes_on_one_replica_reach_watchers_of_the_other_at_once",
+        ],
+    ),
+    (
+        "**Metrics.** `sluice_nats_connected`",
+        &[
+            "nats::strangers::messages_of_strangers_are_ignored_or_cause_reads",
+            "nats::settings::a_server_starts_without_nats_and_connects_once_it_is_there",
+        ],
+    ),
+    (
+        "**Check.**",
+        &[
+            "nats::settings::a_file_has_the_credentials_and_is_read_again_for_each_connection",
+            "nats::settings::wrong_credentials_leave_a_server_without_nats_and_are_not_shown",
         ],
     ),
     (
