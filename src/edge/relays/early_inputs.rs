@@ -28,10 +28,11 @@ pub(super) async fn play_early(
         tokio::select! {
             Some(stream) = accepted.recv() => {
                 let (source, unplayed) = source(stream);
+                let stream_id = source.stream_id.clone();
                 // A URL that cannot be played fails the relays, which tell why.
                 if let Ok(input) = context.inputs.get(source) {
                     starting.spawn(play_first(Arc::clone(&input), unplayed));
-                    context.inputs.keep(input);
+                    context.inputs.keep(&stream_id, input);
                 }
             }
             Some(_) = starting.join_next() => {}

@@ -22,7 +22,7 @@ use super::{
     reconnect::Reconnect,
     relay_failure::RelayFailure,
     status::RelayStatus,
-    upstream::{Address, Certificates, Side, UpstreamError},
+    upstream::{Address, Certificates, Side, TLS_FAILED, UpstreamError},
 };
 use crate::{
     domain::UrlPolicy,
@@ -139,7 +139,8 @@ impl Relay {
             .await;
         if sent.as_ref().is_err_and(|failure| !failure.is_fatal()) {
             // The next try begins with the keyframes that pass until then.
-            context.inputs.keep(subscription.played());
+            let stream_id = &self.assignment.input.stream_id;
+            context.inputs.keep(stream_id, subscription.played());
         }
         sent
     }
@@ -155,27 +156,32 @@ impl Relay {
         let delivery = Delivery::default();
         let mut observation = Observation::new(subscription, &delivery);
         let mut sending = pin!(self.keep_sending(address, subscription, &delivery, context));
-        loop {
-            tokio::select! {
+        let failure = loop {
+            let followed = tokio::select! {
                 biased;
                 ended = &mut sending => return ended,
-                () = self.stop.cancelled() => break,
+                () = self.stop.cancelled() => break None,
                 Ok(()) = changes.changed() => {
                     let input = changes.borrow_and_update().clone();
-                    self.follow(input, subscription, context)?;
+                    self.follow(input, subscription, context)
                 }
-                () = sleep(observation.interval()) => {}
+                () = sleep(observation.interval()) => Ok(()),
+            };
+            match followed.and_then(|()| observation.sample(self, context)) {
+                Ok(status) => self.set_status(status, context),
+                Err(failure) => break Some(failure),
             }
-            let status = observation.sample(self, context)?;
-            self.set_status(status, context);
             if subscription.is_drained() && !delivery.is_waiting() {
                 self.stop.cancel();
             }
-        }
+        };
+        // The connection may be sound, and the destination should see the end of the stream.
+        self.stop.cancel();
         let before = self.status.borrow().clone();
         let state = RelayState::Stopping;
         self.set_status(RelayStatus { state, ..before }, context);
-        timeout(STOP_TIMEOUT, sending).await.unwrap_or(Ok(()))
+        let ended = timeout(STOP_TIMEOUT, sending).await.unwrap_or(Ok(()));
+        failure.map_or(ended, Err)
     }
 
     /// The input, or a rendition of it if the destination has limits.
@@ -282,13 +288,17 @@ impl Relay {
         }
     }
 
-    /// Redacts a failure, and makes it fatal after too many refusals in a row. The first
-    /// ones may come from a destination that has not noticed the end of the last try.
+    /// Redacts a failure, and decides whether it is fatal: after too many refusals in a row, of
+    /// which the first ones may come from a destination that has not noticed the end of the last
+    /// try. A certificate is not, once the destination has taken media of the stream: nothing is
+    /// sent before it is verified.
     fn finalize(&self, mut failure: RelayFailure, context: &RelayContext) -> RelayFailure {
         failure.message = self.assignment.redact(&failure.message);
         let has_broadcast = context.broadcasts.get(&self.broadcast_key()).is_some();
         if self.assignment.makes_final(failure.code, has_broadcast) {
             failure.severity = RelayErrorSeverity::Fatal;
+        } else if failure.code == TLS_FAILED && (has_broadcast || self.assignment.has_progressed) {
+            failure.severity = RelayErrorSeverity::Retryable;
         }
         failure
     }

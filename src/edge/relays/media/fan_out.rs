@@ -14,6 +14,10 @@ use super::{
 const MAX_GROUP_BYTES: usize = 32 * 1024 * 1024;
 const MAX_GROUP_PACKETS: usize = 10_000;
 
+/// The longest group of pictures that is kept, in milliseconds: a new output begins so much later.
+/// OBS sends a keyframe every 8 to 10 seconds by default.
+const MAX_GROUP_MS: u32 = 15_000;
+
 /// The most codec configurations that are passed on, and the longest one.
 const MAX_HEADERS: usize = 32;
 const MAX_DESCRIPTION_BYTES: usize = 64 * 1024;
@@ -96,6 +100,11 @@ impl FanOut {
         }
     }
 
+    /// Whether there was a packet.
+    pub(super) fn has_begun(&self) -> bool {
+        self.state.lock().epoch > 0
+    }
+
     /// The codecs of Enhanced RTMP in the stream so far.
     pub(crate) fn enhanced_codecs(&self) -> Vec<String> {
         let state = self.state.lock();
@@ -157,6 +166,9 @@ impl State {
     fn keep_description(&mut self, packet: &Packet) {
         self.descriptions.retain(|kept| kept.role != packet.role);
         self.descriptions.push(packet.clone());
+        if packet.codec_name() == self.withheld.as_deref() {
+            self.withheld = None;
+        }
         // A group of pictures before a new configuration cannot be decoded with it.
         if packet.is_video() {
             self.group.clear();
@@ -167,7 +179,14 @@ impl State {
     /// Keeps a packet for new outputs; without the whole group, these begin at the next one.
     fn keep_in_group(&mut self, packet: &Packet) {
         self.group_bytes += packet.payload.len();
-        if self.group_bytes > MAX_GROUP_BYTES || self.group.len() == MAX_GROUP_PACKETS {
+        let first = self.group.first();
+        let length_ms = first.map_or(0, |first| packet.timestamp.wrapping_sub(first.timestamp));
+        // Audio may be a little older than the keyframe before it.
+        let is_too_long = length_ms.cast_signed() > MAX_GROUP_MS.cast_signed();
+        if self.group_bytes > MAX_GROUP_BYTES
+            || self.group.len() == MAX_GROUP_PACKETS
+            || is_too_long
+        {
             self.group.clear();
             self.group_bytes = 0;
             return;

@@ -167,6 +167,12 @@ impl Input {
         let _ = self.answered.clone().wait_for(|answered| *answered).await;
     }
 
+    /// Whether the media server has sent media, and does not any more.
+    pub(super) fn has_lost_media(&self) -> bool {
+        let has_begun = self.fan_out.has_begun();
+        has_begun && self.failure.borrow().is_some()
+    }
+
     /// Why there is no media now.
     pub(crate) fn failure(&self) -> Option<RelayFailure> {
         let source = self.source.as_ref();

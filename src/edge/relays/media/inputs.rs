@@ -41,6 +41,8 @@ impl Inputs {
         inputs.retain(|(_, input)| input.strong_count() > 0);
         let same = inputs.iter().find(|(other, _)| *other == source);
         if let Some(input) = same.and_then(|(_, input)| input.upgrade()) {
+            input.measure_for(&source, &self.meters);
+            input.retry();
             return Ok(input);
         }
         let certificates = Arc::clone(&self.certificates);
@@ -71,9 +73,9 @@ impl Inputs {
         self.get(source)
     }
 
-    /// Keeps a play session open for a relay that will soon need it.
-    pub(crate) fn keep(&self, input: Arc<Input>) {
-        self.idle.keep(input, Instant::now());
+    /// Keeps a play session open for relays of a stream that will soon need it.
+    pub(crate) fn keep(&self, stream_id: &str, input: Arc<Input>) {
+        self.idle.keep(stream_id, input, Instant::now());
     }
 
     /// Closes the play sessions that were kept long enough.

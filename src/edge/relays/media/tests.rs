@@ -149,6 +149,23 @@ async fn an_output_whose_group_of_pictures_is_too_long_waits_for_the_next_one() 
 }
 
 #[tokio::test]
+async fn an_output_does_not_begin_with_a_group_of_pictures_of_more_than_15_seconds() {
+    let fan_out = started();
+    video(&fan_out, 0, KEYFRAME);
+    for timestamp in (500..15_500).step_by(500) {
+        video(&fan_out, timestamp, FRAME);
+    }
+    let early = fan_out.subscribe(Duration::ZERO);
+    assert_eq!(without_headers(&taken(&early).await).len(), 31);
+
+    video(&fan_out, 15_500, FRAME);
+    let late = fan_out.subscribe(Duration::ZERO);
+    assert_eq!(without_headers(&taken(&late).await), []);
+    video(&fan_out, 16_000, KEYFRAME);
+    assert_eq!(taken(&late).await, [(16_000, Role::Keyframe)]);
+}
+
+#[tokio::test]
 async fn a_slow_output_leaves_others_alone() {
     let fan_out = started();
     let (slow, fast) = (
@@ -258,6 +275,8 @@ fn a_codec_whose_configuration_is_missing_is_named() {
     let fan_out = FanOut::default();
     video(&fan_out, 0, b"\x91hvc1.");
     assert_eq!(fan_out.withheld_codec().as_deref(), Some("hvc1"));
+    video(&fan_out, 10, b"\x90hvc1.");
+    assert_eq!(fan_out.withheld_codec(), None, "it has come late");
 }
 
 #[tokio::test]

@@ -34,6 +34,12 @@ impl Sequence {
             }
             return;
         }
+        if self.epoch.is_some_and(|epoch| epoch != packet.epoch) {
+            // Tracks that the next publisher does not have are over.
+            let pending = &self.pending;
+            let is_continued = |known: &Packet| pending.iter().any(|next| next.role == known.role);
+            self.descriptions.retain(is_continued);
+        }
         self.epoch = Some(packet.epoch);
         let timestamp = self.timeline.next(&packet, now);
         for description in std::mem::take(&mut self.pending) {
@@ -118,5 +124,24 @@ mod tests {
             pushed(&mut sequence, 5, KEYFRAME)[..],
             [Role::Header(_), Role::Keyframe]
         ));
+    }
+
+    #[test]
+    fn descriptions_of_tracks_that_the_next_publisher_does_not_have_are_forgotten() {
+        let mut sequence = Sequence::default();
+        // Multitrack video of Enhanced RTMP: the sequence start of one track, by its id.
+        let header = |track: u64| {
+            let track = track.to_le_bytes()[0];
+            let payload = [&[0x96, 0x00][..], b"avc1", &[track, 1, 2, 3]].concat();
+            &*Box::leak(payload.into_boxed_slice())
+        };
+        let keyframe = b"\x96\x01avc1\x00\x01\x02";
+        for epoch in 1..200 {
+            for track in 0..4 {
+                pushed(&mut sequence, epoch, header(epoch * 4 + track));
+            }
+            pushed(&mut sequence, epoch, keyframe);
+            assert_eq!(sequence.descriptions().len(), 4, "{epoch}");
+        }
     }
 }

@@ -7,7 +7,8 @@ use tokio::time::sleep;
 use super::{
     hooks::Hooks,
     proxy::{Behavior, Proxy},
-    rig::{Nginx, Worker, eventually, publish},
+    rig::{KEY, Nginx, Worker, eventually, publish},
+    server::Server,
 };
 use crate::proto::v1::{Relay, RelayAssignment, RelayState};
 
@@ -151,4 +152,20 @@ async fn a_retried_relay_reaches_its_destination_when_that_is_back() {
     relay.reaches(RelayState::Broadcasting).await;
     assert_eq!(publishes(&hooks), 1);
     relay.end().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_is_given_up_ends_its_stream_at_the_destination() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let destination = Server::start(&[]).await;
+    let publisher = publish(&nginx.source());
+    let worker = Worker::impatient(Duration::from_secs(5));
+    let server_url = format!("rtmp://127.0.0.1:{}/live", destination.port);
+    let relay = worker.relay(&nginx.source(), &server_url);
+    relay.has_sent(10_000).await;
+
+    drop(publisher);
+    assert_eq!(relay.failure().await.code, "NO_PROGRESS");
+    assert_eq!(destination.deleted(), [KEY]);
 }

@@ -17,7 +17,7 @@ use super::{
     hooks::Hooks,
     rig::{KEY, Nginx, Worker, publish},
 };
-use crate::proto::v1::RelayErrorSeverity;
+use crate::proto::v1::{Relay, RelayAssignment, RelayErrorSeverity};
 
 /// A TLS server in front of nginx, with a self-signed certificate.
 pub(super) struct Terminator {
@@ -140,4 +140,27 @@ async fn an_invalid_certificate_is_not_sent_to_and_named(
     assert_eq!(failure.severity, RelayErrorSeverity::Fatal);
     assert!(failure.message.contains(words), "{}", failure.message);
     assert!(hooks.heard().is_empty());
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_while_a_stream_lives_is_not_final() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let terminator = Terminator::start(nginx.port, "localhost", "-1").await;
+    let worker = Worker::trusting(vec![terminator.certificate.clone()]);
+
+    // As the control plane assigns it after a failure.
+    let relay = worker.assign(RelayAssignment {
+        relay: Some(Relay {
+            last_progress_time: Some(prost_types::Timestamp::default()),
+            ..Default::default()
+        }),
+        input_url: nginx.source(),
+        output_server_url: terminator.url(),
+        output_stream_key: KEY.to_owned(),
+        ..Default::default()
+    });
+    let failure = relay.failure().await;
+    assert_eq!(failure.code, "TLS_FAILED");
+    assert_eq!(failure.severity, RelayErrorSeverity::Retryable);
 }

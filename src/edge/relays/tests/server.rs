@@ -35,6 +35,8 @@ struct Shared {
     streams: Mutex<HashMap<String, Vec<Message>>>,
     /// The name of each publish, and the `connect` command before it.
     publishes: Mutex<Vec<(String, Bytes)>>,
+    /// The names of those that were ended with `deleteStream`.
+    deleted: Mutex<Vec<String>>,
     changed: watch::Sender<()>,
 }
 
@@ -46,6 +48,7 @@ impl Server {
             four_ccs,
             streams: Mutex::default(),
             publishes: Mutex::default(),
+            deleted: Mutex::default(),
             changed: watch::Sender::new(()),
         });
         let serving = Arc::clone(&shared);
@@ -72,6 +75,11 @@ impl Server {
         of_name
             .map(|(_, connect)| String::from_utf8_lossy(connect).contains(text))
             .collect()
+    }
+
+    /// The names of the publishes that were ended with `deleteStream`.
+    pub(super) fn deleted(&self) -> Vec<String> {
+        self.shared.deleted.lock().clone()
     }
 
     /// The messages of a kind that were published under a name.
@@ -117,6 +125,7 @@ async fn serve(mut connection: TcpStream, shared: Arc<Shared>) -> Option<()> {
                             let publish = (name.clone(), connect.clone());
                             shared.publishes.lock().push(publish);
                         }
+                        "deleteStream" => shared.deleted.lock().push(name.clone()),
                         "play" => {
                             return send(connection, writer, &command.argument, &shared).await;
                         }

@@ -13,6 +13,9 @@ pub(crate) enum Side {
     Output,
 }
 
+/// The code of a failure to verify, or to encrypt the connection to, a destination.
+pub(crate) const TLS_FAILED: &str = "TLS_FAILED";
+
 /// What can go wrong with a server. The texts hold no secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UpstreamError {
@@ -78,12 +81,13 @@ impl UpstreamError {
             Self::ConnectTimeout => ("CONNECT_TIMEOUT", Retryable),
             Self::ConnectionRefused => ("CONNECTION_REFUSED", Retryable),
             Self::Unreachable => ("HOST_UNREACHABLE", Retryable),
-            // The server may not be the platform: repeated attempts must not give it the key.
+            // The server is not the platform, or needs an authority that is not known here: the owner
+            // has to see that.
             Self::CertificateUntrusted
             | Self::CertificateExpired
             | Self::CertificateOfAnotherHost
-            | Self::CertificateInvalid => ("TLS_FAILED", Fatal),
-            Self::TlsFailed => ("TLS_FAILED", Retryable),
+            | Self::CertificateInvalid => (TLS_FAILED, Fatal),
+            Self::TlsFailed => (TLS_FAILED, Retryable),
             Self::Refused(_) => ("DESTINATION_REFUSED", Retryable),
             Self::ClosedEarly => ("DESTINATION_CLOSED_EARLY", Retryable),
             Self::Lost(_) => ("DESTINATION_LOST", Retryable),

@@ -20,6 +20,6 @@ pub(super) use certificates::Certificates;
 pub(super) use connect::{
     Socket, Transport, connect_tcp, connect_tcp_when_back, establish, secure, shake_hands,
 };
-pub(super) use error::{Side, UpstreamError};
+pub(super) use error::{Side, TLS_FAILED, UpstreamError};
 pub(super) use redaction::Secrets;
 pub(super) use srt_probe::probe_srt;
