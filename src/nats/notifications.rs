@@ -272,7 +272,7 @@ async fn receive(mut subscriber: Subscriber, changes: ChangeNotifications, claim
     while let Some(message) = subscriber.next().await {
         match topic(&message) {
             Some(Topic::Project(id)) => changes.notify_remote(id),
-            Some(Topic::Node(node_id)) => claims.wake_node(node_id),
+            Some(Topic::Node(node_id)) => claims.wake_node(&node_id),
             Some(Topic::AllProjects | Topic::AllNodes) | None => {
                 NATS.ignored.inc();
                 continue;
