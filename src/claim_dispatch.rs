@@ -346,9 +346,11 @@ impl ClaimWaker {
         for id in projects.difference(&worker.projects) {
             revisions.remove(id);
         }
+        if worker.projects != projects {
+            self.dispatch.workers_changed.notify_one();
+        }
         worker.projects = projects;
         worker.used = used;
-        self.dispatch.workers_changed.notify_one();
     }
 }
 

@@ -33,11 +33,11 @@ impl Topic {
     pub fn of_message(subject: &str) -> Option<Self> {
         let topic = match (subject.strip_prefix(PROJECTS), subject.strip_prefix(NODES)) {
             (Some(id), _) => Self::Project(ProjectId::parse(id).ok()?),
-            (_, Some(id)) => {
+            (_, Some(id)) if !id.is_empty() => {
                 let id = percent_decode_str(id).decode_utf8().ok()?;
                 Self::Node(id.into_owned())
             }
-            (None, None) => return None,
+            _ => return None,
         };
         // Each topic has one subject.
         (topic.to_string() == subject).then_some(topic)
@@ -86,6 +86,7 @@ mod tests {
             "sluice.v1.projects.",
             "sluice.v1.projects.*",
             "sluice.v1.projects.x",
+            "sluice.v1.nodes.",
             "sluice.v1.nodes.a.b",
             "sluice.v1.nodes.*",
             "sluice.v1.nodes.%ff",

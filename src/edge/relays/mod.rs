@@ -4,10 +4,10 @@
 //! SRT it feeds one ffmpeg for each destination.
 //!
 //! One play session for all destinations, shared payloads and no process for each of them: 50
-//! destinations of a stream of 6 Mbit/s cost 6 % of a core and 12 MB (unoptimized build), where
-//! one ffmpeg each cost 58 MB and a reader at the media server. With a keyframe every second
-//! the first relay of a stream broadcasts after 0.6 s and further ones after 0.05 s, instead
-//! of 3.5 to 10 s, and a relay stops within 3 ms, instead of up to 5 s.
+//! destinations of a stream of 6 Mbit/s cost 6 % of a core and 59 MB (unoptimized build), where
+//! one ffmpeg each cost 58 MB and a reader at the media server. The first relay of a stream
+//! broadcasts 0.07 s after the stream is live, instead of 3.5 to 10 s, and a relay stops within
+//! 0.02 s, instead of up to 5 s (medians of 5 of `tests/run bench --profile dev --bench relays`).
 //!
 //! | file | purpose |
 //! |---|---|

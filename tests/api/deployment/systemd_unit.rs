@@ -42,6 +42,16 @@ async fn systemd_verifies_the_unit_and_rates_its_exposure_low(#[case] name: &str
 }
 
 #[test]
+fn the_unit_of_the_edge_allows_the_sockets_from_which_acknowledged_bytes_are_read() {
+    let text = fs::read_to_string(repository_path("deploy/systemd/sluice-edge.service")).unwrap();
+    let families = &settings_of_file(&text)["RestrictAddressFamilies"];
+    let families: Vec<_> = families.split(' ').collect();
+    for needed in ["AF_INET", "AF_INET6", "AF_NETLINK"] {
+        assert!(families.contains(&needed), "{families:?}");
+    }
+}
+
+#[test]
 fn the_unit_allows_the_documented_number_of_open_files() {
     let text = fs::read_to_string(repository_path("deploy/systemd/sluice.service")).unwrap();
     let page = include_str!("../../../docs/operations.md");
