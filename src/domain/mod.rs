@@ -88,7 +88,8 @@ pub use node::{Node, NodeId, Worker};
 pub use node_reconciliation::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
 pub use operator::{
     AuditFilter, OperatorAuditEvent, OperatorKey, OperatorKeyState, OperatorLiveStream,
-    UserAccount, UserFilter, UserState,
+    OrganizationAccount, OrganizationAccountFilter, OrganizationState, UserAccount, UserFilter,
+    UserState,
 };
 pub use organization::{Invitation, Member, NewInvitation, Organization};
 pub use passkey::Passkey;

@@ -15,6 +15,8 @@ pub struct Organization {
     pub create_time: Time,
     /// When its own fields last changed.
     pub update_time: Time,
+    /// When an operator suspended it; `None` if it is active.
+    pub suspend_time: Option<Time>,
 }
 
 impl Organization {

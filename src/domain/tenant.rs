@@ -74,6 +74,8 @@ pub struct Tenant {
     pub organization: OrganizationId,
     /// The lowest role that the call requires.
     pub role: Role,
+    /// Whether only suspended organizations count, to tell why a call is refused.
+    suspended: bool,
 }
 
 impl Tenant {
@@ -85,6 +87,22 @@ impl Tenant {
             restricted: false,
             organization: OrganizationId::personal(user),
             role: Role::Viewer,
+            suspended: false,
+        }
+    }
+
+    /// A program of a user with an API key, which accesses this organization only.
+    pub fn of_key(
+        user: UserId,
+        key: ApiKeyId,
+        restricted: bool,
+        organization: OrganizationId,
+    ) -> Self {
+        Self {
+            key: Some(key),
+            restricted,
+            organization,
+            ..Self::of_user(user)
         }
     }
 
@@ -103,6 +121,15 @@ impl Tenant {
         }
     }
 
+    /// The same, for suspended organizations instead of active ones.
+    #[must_use]
+    pub fn in_suspended(self) -> Self {
+        Self {
+            suspended: true,
+            ..self
+        }
+    }
+
     /// Whether the organization is the personal one of the user.
     pub fn is_personal(&self) -> bool {
         self.organization == OrganizationId::personal(self.user)
@@ -110,7 +137,10 @@ impl Tenant {
 
     /// The roles that suffice, as the database compares them.
     pub fn roles(&self) -> &'static str {
-        self.role.and_higher()
+        match self.suspended {
+            true => "suspended owner, suspended admin, suspended producer, suspended viewer",
+            false => self.role.and_higher(),
+        }
     }
 }
 

@@ -248,9 +248,9 @@ impl_from_row!(
 
 impl_from_row!(
     OrganizationAuditEvent:
-    user_id;
     |row|
     event: AuditEvent::from_row(row)?,
+    user_id: Some(row.try_get::<UserId, _>("user_id")?).filter(|id| !id.uuid().is_nil()),
 );
 
 impl_from_row!(

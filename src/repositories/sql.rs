@@ -21,19 +21,41 @@ macro_rules! columns {
 }
 
 /// The condition that a user is a member of an organization, with one of the roles that `$roles`
-/// binds ([`Tenant::roles`]). Nobody is a member of a deleted organization, nor is a deleted user.
+/// binds ([`Tenant::roles`]). Nobody is a member of a deleted organization, nor is a deleted user. In
+/// a suspended organization, the name of a role has a prefix, which only
+/// [`Tenant::in_suspended`] searches for.
 macro_rules! is_member {
     ($organization:literal, $user:literal, $roles:literal) => {
         concat!(
             "exists (
-                select 1 from memberships m
+                select 1
+                from memberships m
+                join organizations mo on mo.id = m.organization_id
                 where m.organization_id = ",
             $organization,
             " and m.user_id = ",
             $user,
             " and ",
             $roles,
-            " like '%' || m.role || '%')"
+            " like '%' || case when mo.suspend_time is null then '' else 'suspended ' end
+                     || m.role || '%')"
+        )
+    };
+}
+
+/// The condition that the API key that `$key` binds, unless it is null, is one of an organization.
+macro_rules! key_belongs_to {
+    ($organization:literal, $key:literal) => {
+        concat!(
+            "(",
+            $key,
+            " is null or exists (
+                select 1 from api_keys k
+                where k.id = ",
+            $key,
+            " and coalesce(k.organization_id, k.user_id) = ",
+            $organization,
+            "))"
         )
     };
 }
@@ -84,20 +106,25 @@ macro_rules! owned_in {
 }
 
 /// The error of a call that has found nothing with the role that it requires:
-/// `RoleInsufficient` if a member with a lower role sees what it concerns.
+/// `RoleInsufficient` if a member with a lower role sees what it concerns, `OrganizationSuspended` if
+/// a member would see it in an active organization.
 pub(crate) async fn refusal<K>(
     tenant: Tenant,
     (noun, id): (&'static str, Id<K>),
-    is_visible: impl AsyncFnOnce(Tenant) -> Result<bool>,
+    mut is_visible: impl AsyncFnMut(Tenant) -> Result<bool>,
 ) -> Error {
-    let reader = tenant.requiring(Role::Viewer);
-    match tenant.role {
-        Role::Viewer => Error::not_found(noun, id),
-        role => match is_visible(reader).await {
-            Ok(true) => Error::RoleInsufficient(role),
-            Ok(false) => Error::not_found(noun, id),
-            Err(error) => error,
-        },
+    let role = tenant.role;
+    if role != Role::Viewer {
+        match is_visible(tenant.requiring(Role::Viewer)).await {
+            Ok(true) => return Error::RoleInsufficient(role),
+            Ok(false) => {}
+            Err(error) => return error,
+        }
+    }
+    match is_visible(tenant.in_suspended()).await {
+        Ok(true) => Error::OrganizationSuspended,
+        Ok(false) => Error::not_found(noun, id),
+        Err(error) => error,
     }
 }
 
@@ -182,7 +209,9 @@ macro_rules! user_columns {
         )
     };
 }
-pub(crate) use {columns, fetch_all_in, for_share, is_member, owned_by, owned_in, user_columns};
+pub(crate) use {
+    columns, fetch_all_in, for_share, is_member, key_belongs_to, owned_by, owned_in, user_columns,
+};
 
 impl_from_row!(User: id, email, email_verified, display_name, create_time, update_time);
 

@@ -52,6 +52,7 @@ message_enums! {
         TimestampJump
     }
     OperatorKeyState => OperatorKeyState { Active Expired Revoked }
+    OrganizationState => OrganizationState { Active Suspended }
     OutagePolicy => OutagePolicy { End Hold }
     Platform => Platform {
         Custom Youtube Twitch Facebook X Kick AmazonIvs Linkedin Tiktok Instagram Rumble Trovo

@@ -25,9 +25,11 @@ const IDEMPOTENT: [&str; 15] = [
     "RequestEmailChange",
     "RequestEmailVerification",
     "RequestPasswordReset",
+    "ResumeOrganization",
     "ResumeUser",
     "RevokeOperatorKey",
     "SignIn",
+    "SuspendOrganization",
     "SuspendUser",
     "SyncNode",
 ];

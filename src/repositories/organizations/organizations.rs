@@ -93,6 +93,7 @@ impl Organizations {
                     role: Role::Owner,
                     create_time: now,
                     update_time: now,
+                    suspend_time: None,
                 };
                 tx.commit(created).await
             })
@@ -113,10 +114,12 @@ impl Organizations {
     }
 
     /// The tenant's organization, if the user is a member with the tenant's role.
+    /// `OrganizationSuspended` if it is suspended.
     pub async fn get(&self, tenant: Tenant) -> Result<Organization> {
         let found = self.find(tenant).await?;
         let found = found.ok_or_else(|| Error::not_found("organization", tenant.organization))?;
         match found.role.includes(tenant.role) {
+            _ if found.suspend_time.is_some() => Err(Error::OrganizationSuspended),
             true => Ok(found),
             false => Err(Error::RoleInsufficient(tenant.role)),
         }
@@ -215,14 +218,18 @@ impl Organizations {
         .await
     }
 
-    /// The memberships of these users: pairs of a user and an organization.
+    /// The memberships of these users in organizations that are not suspended: pairs of a user and
+    /// an organization.
     pub async fn memberships(
         database: &Database,
         users: &[UserId],
     ) -> Result<Vec<(UserId, OrganizationId)>> {
         fetch_all_in!(
             database.reader(),
-            ["select user_id, organization_id from memberships where user_id"],
+            ["select m.user_id, m.organization_id
+                 from memberships m
+                 join organizations o on o.id = m.organization_id
+                 where o.suspend_time is null and m.user_id"],
             users,
             [],
             []

@@ -18,7 +18,7 @@ macro_rules! select_organizations {
     () => {
         "select o.id,
                 case when o.personal then u.display_name else o.display_name end as display_name,
-                o.personal, m.role, o.create_time, o.update_time
+                o.personal, m.role, o.create_time, o.update_time, o.suspend_time
          from memberships m
          join organizations o on o.id = m.organization_id
          join users u on u.id = m.user_id"
@@ -44,7 +44,8 @@ pub(super) use {invitation_columns, select_members, select_organizations};
 
 /// Locks the organization of a tenant; returns the role of its user.
 ///
-/// `RoleInsufficient` if that is lower than the tenant's. `NotFound` if the user is no member;
+/// `RoleInsufficient` if that is lower than the tenant's, `OrganizationSuspended` if the organization
+/// is suspended. `NotFound` if the user is no member;
 /// `AccessTokenInvalid` if it is the personal organization: then the account is deleted, which this
 /// replica may not know yet.
 pub(crate) async fn lock(tx: &mut Transaction, tenant: Tenant) -> Result<Role> {
@@ -54,10 +55,28 @@ pub(crate) async fn lock(tx: &mut Transaction, tenant: Tenant) -> Result<Role> {
         false => None,
     };
     match role {
-        Some(role) if role.includes(tenant.role) => Ok(role),
-        Some(_) => Err(Error::RoleInsufficient(tenant.role)),
+        Some(role) => {
+            require_not_suspended(tx, tenant.organization).await?;
+            match role.includes(tenant.role) {
+                true => Ok(role),
+                false => Err(Error::RoleInsufficient(tenant.role)),
+            }
+        }
         None if tenant.is_personal() => Err(Error::AccessTokenInvalid),
         None => Err(Error::not_found("organization", tenant.organization)),
+    }
+}
+
+/// `OrganizationSuspended` if a locked organization is suspended.
+pub(super) async fn require_not_suspended(tx: &mut Transaction, id: OrganizationId) -> Result<()> {
+    let is_suspended = exists!(
+        tx,
+        "select id from organizations where id = $1 and suspend_time is not null",
+        [id]
+    )?;
+    match is_suspended {
+        true => Err(Error::OrganizationSuspended),
+        false => Ok(()),
     }
 }
 
@@ -235,7 +254,10 @@ pub(crate) async fn leave_all(tx: &mut Transaction, user: UserId, now: Time) -> 
     Ok(())
 }
 
-impl_from_row!(Organization: id, display_name, personal, role, create_time, update_time);
+impl_from_row!(
+    Organization:
+    id, display_name, personal, role, create_time, update_time, suspend_time
+);
 impl_from_row!(Member: user_id, email, display_name, role, create_time, update_time);
 impl_from_row!(
     Invitation:

@@ -24,7 +24,7 @@ use crate::{
         audit_log,
         idempotency::{change_once, create_once},
         quotas::{self, may_have_project},
-        sql::{fetch_all_in, is_member, owned_by, owned_in, refusal},
+        sql::{fetch_all_in, is_member, key_belongs_to, owned_by, owned_in, refusal},
         streams::rows::end_all,
     },
 };
@@ -123,15 +123,12 @@ impl Projects {
                          (id, owner_id, name, disabled, reconnect_window_ms,
                           publish_conflict_policy, stream_key_hash, stream_key_sealed,
                           stream_key_hint, revision, create_time, update_time, outage_policy)
-                     select $1, m.organization_id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
-                     from memberships m
-                     where m.organization_id = $11 and m.user_id = $2
-                       and $12 like '%' || m.role || '%'
-                       and ($13 is null or exists (
-                           select 1 from api_keys k
-                           where k.id = $13
-                             and coalesce(k.organization_id, k.user_id) = m.organization_id))
-                       and ",
+                     select $1, $11, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
+                     where ",
+                        is_member!("$11", "$2", "$12"),
+                        " and ",
+                        key_belongs_to!("$11", "$13"),
+                        " and ",
                         may_have_project!("$11")
                     ),
                     [
@@ -238,7 +235,17 @@ impl Projects {
         }
     }
 
-    /// `NotFound` or `RoleInsufficient` unless the tenant may access its organization with its role.
+    /// The same as [`Self::require_organization`], for the organization that a request names, or else
+    /// means. The caller's own personal one exists as long as the account.
+    pub async fn require_chosen_organization(&self, tenant: Tenant, own: Tenant) -> Result<()> {
+        match tenant.is_personal() && tenant.organization == own.organization {
+            true => Ok(()),
+            false => self.require_organization(tenant).await,
+        }
+    }
+
+    /// `NotFound`, `RoleInsufficient` or `OrganizationSuspended` unless the tenant may access its
+    /// organization with its role.
     pub async fn require_organization(&self, tenant: Tenant) -> Result<()> {
         let is_member = async |tenant: Tenant| {
             exists!(
@@ -246,9 +253,8 @@ impl Projects {
                 concat!(
                     "select o.id from organizations o where o.id = $1 and ",
                     is_member!("o.id", "$2", "$3"),
-                    " and ($4 is null or exists (
-                          select 1 from api_keys k
-                          where k.id = $4 and coalesce(k.organization_id, k.user_id) = o.id))",
+                    " and ",
+                    key_belongs_to!("o.id", "$4"),
                 ),
                 [tenant.organization, tenant.user, tenant.roles(), tenant.key]
             )
@@ -277,6 +283,23 @@ impl Projects {
             [tenant.user, tenant.key, tenant.roles()]
         )?;
         Ok(visible.into_iter().map(|(id,)| id).collect())
+    }
+
+    /// `OrganizationSuspended` if the tenant would see one of these projects in an active
+    /// organization.
+    pub async fn require_not_suspended(&self, tenant: Tenant, ids: &[ProjectId]) -> Result<()> {
+        let tenant = tenant.in_suspended();
+        let suspended: Vec<(ProjectId,)> = fetch_all_in!(
+            self.database.reader(),
+            ["select p.id from projects p where p.id"],
+            ids,
+            [" and ", owned_by!("$2", "$3", "$4"), " limit 1"],
+            [tenant.user, tenant.key, tenant.roles()]
+        )?;
+        match suspended.is_empty() {
+            true => Ok(()),
+            false => Err(Error::OrganizationSuspended),
+        }
     }
 
     /// The ids of the projects of the tenant's organization, newest first, at most `limit`.

@@ -194,6 +194,7 @@ impl From<Organization> for pb::Organization {
             role,
             create_time,
             update_time,
+            suspend_time,
         } = organization;
         Self {
             id: id.to_string(),
@@ -203,6 +204,7 @@ impl From<Organization> for pb::Organization {
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
             etag,
+            suspend_time: suspend_time.map(timestamp),
         }
     }
 }
@@ -233,7 +235,7 @@ impl From<OrganizationAuditEvent> for pb::OrganizationAuditEvent {
         let OrganizationAuditEvent { event, user_id } = entry;
         Self {
             event: Some(event.into()),
-            user_id: user_id.to_string(),
+            user_id: user_id.map(|id| id.to_string()).unwrap_or_default(),
         }
     }
 }

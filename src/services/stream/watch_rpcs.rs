@@ -55,16 +55,15 @@ impl StreamService {
             refusals: !M::IS_SINGLE,
             stats: watched.with_stats,
         };
-        let tenant = match watched.organization {
-            Some(id) if id != tenant.organization => {
-                let tenant = tenant.in_organization(id);
-                self.projects.require_organization(tenant).await?;
-                tenant
-            }
-            _ => tenant,
-        };
-        let mut watch = Watch::begin(&self.hub, tenant.user, options)?;
         let is_of_all = watched.projects.is_empty();
+        let own = tenant;
+        let organization = watched.organization.unwrap_or(own.organization);
+        let tenant = own.in_organization(organization);
+        if is_of_all || watched.organization.is_some() {
+            let projects = &self.projects;
+            projects.require_chosen_organization(tenant, own).await?;
+        }
+        let mut watch = Watch::begin(&self.hub, tenant.user, options)?;
         let progress = match is_of_all {
             true => self.start_with_all(tenant, &mut watch).await?,
             false => {
@@ -131,6 +130,17 @@ impl StreamService {
         for named in named.chunks(START_BATCH_SIZE) {
             let found = self.events.resume_points(tenant, named).await?;
             points.extend(found.into_iter().map(|point| (point.project_id, point)));
+        }
+
+        let missing: Vec<_> = named.iter().map(|(id, _)| *id).collect();
+        let missing: Vec<_> = missing
+            .into_iter()
+            .filter(|id| !points.contains_key(id))
+            .collect();
+        if !missing.is_empty() {
+            self.projects
+                .require_not_suspended(tenant, &missing)
+                .await?;
         }
 
         let mut progress = WatchProgress::default();

@@ -166,9 +166,9 @@ impl WebhookService {
             let organization = project.organization_id.unwrap_or(tenant.organization);
             return Ok(tenant.in_organization(organization));
         }
-        if named.organization != tenant.organization {
-            self.projects.require_organization(named).await?;
-        }
+        self.projects
+            .require_chosen_organization(named, tenant)
+            .await?;
         Ok(named)
     }
 

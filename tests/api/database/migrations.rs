@@ -348,6 +348,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "38_add_organization_keys.sql",
         "808236b3fd887bd2c2031ca2038718bb893a83d253d7f57fd4260e527757c220",
     ),
+    (
+        "postgres",
+        "42_suspend_organizations.sql",
+        "9d882fee157637c5930ab52e514348aa58a8c608407ab44dde9e8d7cc7a076ce",
+    ),
+    (
+        "sqlite",
+        "42_suspend_organizations.sql",
+        "477befa250ed34305deeb21612cf1452dd96bbeb88c58680d585439ce0188b2e",
+    ),
 ];
 
 #[rstest]

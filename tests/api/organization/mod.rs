@@ -7,5 +7,5 @@ mod invitations;
 mod members;
 mod organizations;
 mod projects;
-mod watches;
+pub mod watches;
 mod webhooks;
