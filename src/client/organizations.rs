@@ -132,9 +132,11 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
                 kind(organization).to_owned(),
                 role(organization.role()),
                 time(organization.create_time),
+                time(organization.suspend_time),
             ]
         });
-        Table::new(["ID", "NAME", "KIND", "ROLE", "CREATED"], rows)
+        let header = ["ID", "NAME", "KIND", "ROLE", "CREATED", "SUSPENDED"];
+        Table::new(header, rows)
     })
 }
 
