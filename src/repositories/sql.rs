@@ -107,25 +107,34 @@ macro_rules! owned_in {
 
 /// The error of a call that has found nothing with the role that it requires:
 /// `RoleInsufficient` if a member with a lower role sees what it concerns, `OrganizationSuspended` if
-/// a member would see it in an active organization.
-pub(crate) async fn refusal<K>(
-    tenant: Tenant,
-    (noun, id): (&'static str, Id<K>),
-    mut is_visible: impl AsyncFnMut(Tenant) -> Result<bool>,
-) -> Error {
-    let role = tenant.role;
-    if role != Role::Viewer {
-        match is_visible(tenant.requiring(Role::Viewer)).await {
-            Ok(true) => return Error::RoleInsufficient(role),
-            Ok(false) => {}
-            Err(error) => return error,
+/// a member would see it in an active organization, else `NotFound`. `$is_visible` is a result:
+/// whether the tenant `$reader` sees it.
+macro_rules! refusal {
+    ($tenant:expr, $noun:expr, $id:expr, $reader:ident => $is_visible:expr $(,)?) => {{
+        let mut refusal = $crate::error::Error::not_found($noun, $id);
+        for (reason, $reader) in $crate::repositories::sql::refused_readers($tenant) {
+            match $is_visible {
+                Ok(false) => continue,
+                Ok(true) => refusal = reason,
+                Err(error) => refusal = error,
+            }
+            break;
         }
-    }
-    match is_visible(tenant.in_suspended()).await {
-        Ok(true) => Error::OrganizationSuspended,
-        Ok(false) => Error::not_found(noun, id),
-        Err(error) => error,
-    }
+        refusal
+    }};
+}
+
+/// Who would see what a call has not found, each with the error of the call if they do.
+pub(crate) fn refused_readers(tenant: Tenant) -> impl Iterator<Item = (Error, Tenant)> {
+    let role = tenant.role;
+    let of_lower_role = (role != Role::Viewer).then(|| {
+        (
+            Error::RoleInsufficient(role),
+            tenant.requiring(Role::Viewer),
+        )
+    });
+    let in_suspended = (Error::OrganizationSuspended, tenant.in_suspended());
+    of_lower_role.into_iter().chain([in_suspended])
 }
 
 /// Reads the rows of a statement with a column that must be one of many ids, which are `$1`:
@@ -210,7 +219,8 @@ macro_rules! user_columns {
     };
 }
 pub(crate) use {
-    columns, fetch_all_in, for_share, is_member, key_belongs_to, owned_by, owned_in, user_columns,
+    columns, fetch_all_in, for_share, is_member, key_belongs_to, owned_by, owned_in, refusal,
+    user_columns,
 };
 
 impl_from_row!(User: id, email, email_verified, display_name, create_time, update_time);

@@ -3,9 +3,9 @@
 use crate::{
     domain::{
         CheckOutcome, CheckStep, EndReason, IngestProtocol, Invalid, LintCode, MediaIssueCode,
-        OperatorKeyState, OutagePolicy, Platform, PlatformKind, PlatformTls, PublishConflictPolicy,
-        RefusalReason, RelayState, Role, StreamState, UserState, WebhookDeliveryState,
-        WebhookDisableReason,
+        OperatorKeyState, OrganizationState, OutagePolicy, Platform, PlatformKind, PlatformTls,
+        PublishConflictPolicy, RefusalReason, RelayState, Role, StreamState, UserState,
+        WebhookDeliveryState, WebhookDisableReason,
     },
     proto::v1 as pb,
 };

@@ -192,10 +192,8 @@ impl Projects {
 
     /// Why a tenant cannot access a project with its role.
     pub(super) async fn refusal(&self, tenant: Tenant, id: ProjectId) -> Error {
-        refusal(tenant, ("project", id), async |tenant| {
-            Ok(self.find(tenant, id).await?.is_some())
-        })
-        .await
+        let is_visible = async |reader| Ok(self.find(reader, id).await?.is_some());
+        refusal!(tenant, "project", id, reader => is_visible(reader).await)
     }
 
     /// The projects of the tenant's organization, newest first.
@@ -262,8 +260,8 @@ impl Projects {
         match is_member(tenant).await? {
             true => Ok(()),
             false => {
-                let noun = ("organization", tenant.organization);
-                Err(refusal(tenant, noun, is_member).await)
+                let id = tenant.organization;
+                Err(refusal!(tenant, "organization", id, reader => is_member(reader).await))
             }
         }
     }
