@@ -21,22 +21,31 @@ impl Publishing {
         fetch_scalars!(
             self.database.reader(),
             "select p.id
-             from (
-                 select id from users where suspend_time is not null
-                 union all
-                 select id from organizations where suspend_time is not null) o
+             from users u
              cross join projects p
              cross join streams s
-             where p.owner_id = o.id and s.project_id = p.id and s.end_time is null and p.id > $1
+             where u.suspend_time is not null and p.owner_id = u.id and s.project_id = p.id
+               and s.end_time is null and p.id > $1
              union
              select p.id
-             from (
-                 select id from users where suspend_time > $2
-                 union all
-                 select id from organizations where suspend_time > $2) o
+             from organizations o
+             cross join projects p
+             cross join streams s
+             where o.suspend_time is not null and p.owner_id = o.id and s.project_id = p.id
+               and s.end_time is null and p.id > $1
+             union
+             select p.id
+             from users u
              cross join projects p
              cross join relays r
-             where p.owner_id = o.id and r.project_id = p.id
+             where u.suspend_time > $2 and p.owner_id = u.id and r.project_id = p.id
+               and r.state = 'draining' and p.id > $1
+             union
+             select p.id
+             from organizations o
+             cross join projects p
+             cross join relays r
+             where o.suspend_time > $2 and p.owner_id = o.id and r.project_id = p.id
                and r.state = 'draining' and p.id > $1
              order by 1
              limit $3",

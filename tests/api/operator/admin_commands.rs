@@ -155,8 +155,8 @@ async fn an_operator_suspends_and_resumes_an_organization(
         resumed["organization"]["state"],
         "ORGANIZATION_STATE_ACTIVE"
     );
-    let listed = json(&fixture, &["list-organizations", "--suspended"]).await;
-    assert_eq!(listed["organizations"], serde_json::json!([]));
+    let listed = printed(&fixture, &["list-organizations", "--suspended"]).await;
+    assert!(!listed.contains(id), "{listed}");
     let member = format!("--user-id={}", owner.user.id);
     let listed = json(&fixture, &["list-organizations", &member]).await;
     assert_eq!(listed["organizations"][0]["id"], *id);
