@@ -91,7 +91,7 @@ pub use operator::{
     OrganizationAccount, OrganizationAccountFilter, OrganizationState, UserAccount, UserFilter,
     UserState,
 };
-pub use organization::{Invitation, Member, NewInvitation, Organization};
+pub use organization::{Invitation, Member, NewInvitation, Organization, OrganizationUpdate};
 pub use passkey::Passkey;
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
@@ -116,7 +116,7 @@ pub use stream::{
 };
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
-pub use tenant::{Role, Tenant};
+pub use tenant::{Role, Standing, Tenant};
 pub use usage::{
     MeteredRelay, MeteredStream, StreamMeter, Usage, UsageFilter, UsageKey, UsageReading,
     UsageRecord,

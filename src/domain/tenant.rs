@@ -74,8 +74,21 @@ pub struct Tenant {
     pub organization: OrganizationId,
     /// The lowest role that the call requires.
     pub role: Role,
-    /// Whether only suspended organizations count, to tell why a call is refused.
-    suspended: bool,
+    /// Which memberships count.
+    standing: Standing,
+}
+
+/// Which memberships count: all but the active ones only tell why a call is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Those that nothing keeps from being used.
+    Active,
+    /// Those in suspended organizations.
+    Suspended,
+    /// Those without the second factor that the organization requires.
+    Unprotected,
+    /// All.
+    Any,
 }
 
 impl Tenant {
@@ -87,7 +100,7 @@ impl Tenant {
             restricted: false,
             organization: OrganizationId::personal(user),
             role: Role::Viewer,
-            suspended: false,
+            standing: Standing::Active,
         }
     }
 
@@ -121,13 +134,10 @@ impl Tenant {
         }
     }
 
-    /// The same, for suspended organizations instead of active ones.
+    /// The same with the memberships in another standing, whatever their role.
     #[must_use]
-    pub fn in_suspended(self) -> Self {
-        Self {
-            suspended: true,
-            ..self
-        }
+    pub fn with_standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
     }
 
     /// Whether the organization is the personal one of the user.
@@ -137,9 +147,18 @@ impl Tenant {
 
     /// The roles that suffice, as the database compares them.
     pub fn roles(&self) -> &'static str {
-        match self.suspended {
-            true => "suspended owner, suspended admin, suspended producer, suspended viewer",
-            false => self.role.and_higher(),
+        match self.standing {
+            Standing::Active => self.role.and_higher(),
+            Standing::Suspended => {
+                "suspended owner, suspended admin, suspended producer, suspended viewer"
+            }
+            Standing::Unprotected => {
+                "unprotected owner, unprotected admin, unprotected producer, unprotected viewer"
+            }
+            Standing::Any => {
+                "suspended owner, suspended admin, suspended producer, suspended viewer, \
+                 unprotected owner, unprotected admin, unprotected producer, unprotected viewer"
+            }
         }
     }
 }

@@ -68,6 +68,9 @@ pub enum Error {
     /// An operator has suspended the organization.
     #[error("the organization is suspended: ask the operator of this service")]
     OrganizationSuspended,
+    /// The organization requires a second factor, which the user does not have.
+    #[error("the organization requires a second factor: add an authenticator or a passkey first")]
+    SecondFactorMissing,
     /// The organization is the personal one of its user.
     #[error("this cannot be done with a personal organization: create another one")]
     OrganizationPersonal,

@@ -49,6 +49,7 @@ impl Error {
             Self::ScopeMissing(_) => (Code::PermissionDenied, Reason::ScopeMissing),
             Self::RoleInsufficient(_) => (Code::PermissionDenied, Reason::RoleInsufficient),
             Self::OrganizationSuspended => (Code::PermissionDenied, Reason::OrganizationSuspended),
+            Self::SecondFactorMissing => (Code::PermissionDenied, Reason::SecondFactorMissing),
             Self::OrganizationPersonal => (Code::FailedPrecondition, Reason::OrganizationPersonal),
             Self::LastOwner => (Code::FailedPrecondition, Reason::LastOwner),
             Self::OrganizationLimit => (Code::FailedPrecondition, Reason::OrganizationLimitReached),
@@ -203,6 +204,7 @@ impl Error {
             | Self::ScopeMissing(_)
             | Self::RoleInsufficient(_)
             | Self::OrganizationSuspended
+            | Self::SecondFactorMissing
             | Self::SessionRequired
             | Self::ApiKeyRestricted
             | Self::NodeMismatch(_)

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::Row;
 
 use crate::{
-    domain::{Id, RequestOrigin, Role, Tenant, User},
+    domain::{Id, RequestOrigin, Role, Standing, Tenant, User},
     error::{Error, Result},
 };
 
@@ -20,10 +20,39 @@ macro_rules! columns {
     };
 }
 
+/// Whether a user has a second factor: a confirmed authenticator or a passkey.
+macro_rules! has_second_factor {
+    ($user:literal) => {
+        concat!(
+            "(exists (select 1
+                      from second_factors f
+                      where f.user_id = ",
+            $user,
+            " and f.confirm_time is not null)
+              or exists (select 1 from passkeys k where k.user_id = ",
+            $user,
+            "))"
+        )
+    };
+}
+/// The condition that an organization, of which `$required` is the column, requires a second factor
+/// that the user does not have.
+macro_rules! lacks_second_factor {
+    ($required:literal, $user:literal) => {
+        concat!(
+            "(",
+            $required,
+            " and not ",
+            $crate::repositories::sql::has_second_factor!($user),
+            ")"
+        )
+    };
+}
+
 /// The condition that a user is a member of an organization, with one of the roles that `$roles`
 /// binds ([`Tenant::roles`]). Nobody is a member of a deleted organization, nor is a deleted user. In
-/// a suspended organization, the name of a role has a prefix, which only
-/// [`Tenant::in_suspended`] searches for.
+/// a suspended organization, and for a member who lacks a second factor, the name of a role has a
+/// prefix, which only [`Tenant::with_standing`] searches for.
 macro_rules! is_member {
     ($organization:literal, $user:literal, $roles:literal) => {
         concat!(
@@ -37,8 +66,14 @@ macro_rules! is_member {
             $user,
             " and ",
             $roles,
-            " like '%' || case when mo.suspend_time is null then '' else 'suspended ' end
-                     || m.role || '%')"
+            " like '%' || case when mo.suspend_time is not null then 'suspended '
+                               when ",
+            $crate::repositories::sql::lacks_second_factor!(
+                "mo.require_second_factor",
+                "m.user_id"
+            ),
+            " then 'unprotected '
+                               else '' end || m.role || '%')"
         )
     };
 }
@@ -105,36 +140,55 @@ macro_rules! owned_in {
     };
 }
 
-/// The error of a call that has found nothing with the role that it requires:
-/// `RoleInsufficient` if a member with a lower role sees what it concerns, `OrganizationSuspended` if
-/// a member would see it in an active organization, else `NotFound`. `$is_visible` is a result:
-/// whether the tenant `$reader` sees it.
+/// The error of a call that has found nothing with the role that it requires: `RoleInsufficient` if a
+/// member with a lower role sees what it concerns, or what keeps members from seeing it
+/// ([`hindered_readers`]), else `NotFound`. `$is_visible` is a result: whether the tenant `$reader`
+/// sees it.
 macro_rules! refusal {
     ($tenant:expr, $noun:expr, $id:expr, $reader:ident => $is_visible:expr $(,)?) => {{
         let mut refusal = $crate::error::Error::not_found($noun, $id);
         for (reason, $reader) in $crate::repositories::sql::refused_readers($tenant) {
-            match $is_visible {
-                Ok(false) => continue,
-                Ok(true) => refusal = reason,
-                Err(error) => refusal = error,
+            match ($is_visible, reason) {
+                // Whatever the reason is, it is not visible.
+                (Ok(false), None) => break,
+                (Ok(false), Some(_)) | (Ok(true), None) => {}
+                (Ok(true), Some(reason)) => {
+                    refusal = reason;
+                    break;
+                }
+                (Err(error), _) => {
+                    refusal = error;
+                    break;
+                }
             }
-            break;
         }
         refusal
     }};
 }
 
-/// Who would see what a call has not found, each with the error of the call if they do.
-pub(crate) fn refused_readers(tenant: Tenant) -> impl Iterator<Item = (Error, Tenant)> {
+/// Who could see what a call has not found, each with the error of the call if they do. The first one
+/// stands for all.
+pub(crate) fn refused_readers(tenant: Tenant) -> impl Iterator<Item = (Option<Error>, Tenant)> {
     let role = tenant.role;
-    let of_lower_role = (role != Role::Viewer).then(|| {
-        (
-            Error::RoleInsufficient(role),
-            tenant.requiring(Role::Viewer),
-        )
-    });
-    let in_suspended = (Error::OrganizationSuspended, tenant.in_suspended());
-    of_lower_role.into_iter().chain([in_suspended])
+    let of_lower_role = (
+        Error::RoleInsufficient(role),
+        tenant.requiring(Role::Viewer),
+    );
+    let reasons = [of_lower_role].into_iter().chain(hindered_readers(tenant));
+    let any = (None, tenant.with_standing(Standing::Any));
+    [any]
+        .into_iter()
+        .chain(reasons.map(|(error, reader)| (Some(error), reader)))
+}
+
+/// The members whom something keeps from using their organization, each with the error of their
+/// calls.
+pub(crate) fn hindered_readers(tenant: Tenant) -> [(Error, Tenant); 2] {
+    [
+        (Error::OrganizationSuspended, Standing::Suspended),
+        (Error::SecondFactorMissing, Standing::Unprotected),
+    ]
+    .map(|(error, standing)| (error, tenant.with_standing(standing)))
 }
 
 /// Reads the rows of a statement with a column that must be one of many ids, which are `$1`:
@@ -219,8 +273,8 @@ macro_rules! user_columns {
     };
 }
 pub(crate) use {
-    columns, fetch_all_in, for_share, is_member, key_belongs_to, owned_by, owned_in, refusal,
-    user_columns,
+    columns, fetch_all_in, for_share, has_second_factor, is_member, key_belongs_to,
+    lacks_second_factor, owned_by, owned_in, refusal, user_columns,
 };
 
 impl_from_row!(User: id, email, email_verified, display_name, create_time, update_time);

@@ -1,5 +1,5 @@
 use super::{
-    factor_rows::{self, VerifiedSecondFactor, has_second_factor},
+    factor_rows::{self, VerifiedSecondFactor},
     failed_attempts, known_networks,
     notices::Notices,
     revocations,

@@ -24,7 +24,9 @@ use crate::{
         audit_log,
         idempotency::{change_once, create_once},
         quotas::{self, may_have_project},
-        sql::{fetch_all_in, is_member, key_belongs_to, owned_by, owned_in, refusal},
+        sql::{
+            fetch_all_in, hindered_readers, is_member, key_belongs_to, owned_by, owned_in, refusal,
+        },
         streams::rows::end_all,
     },
 };
@@ -242,8 +244,8 @@ impl Projects {
         }
     }
 
-    /// `NotFound`, `RoleInsufficient` or `OrganizationSuspended` unless the tenant may access its
-    /// organization with its role.
+    /// `NotFound`, `RoleInsufficient`, `OrganizationSuspended` or `SecondFactorMissing` unless the
+    /// tenant may access its organization with its role.
     pub async fn require_organization(&self, tenant: Tenant) -> Result<()> {
         let is_member = async |tenant: Tenant| {
             exists!(
@@ -283,21 +285,22 @@ impl Projects {
         Ok(visible.into_iter().map(|(id,)| id).collect())
     }
 
-    /// `OrganizationSuspended` if the tenant would see one of these projects in an active
-    /// organization.
-    pub async fn require_not_suspended(&self, tenant: Tenant, ids: &[ProjectId]) -> Result<()> {
-        let tenant = tenant.in_suspended();
-        let suspended: Vec<(ProjectId,)> = fetch_all_in!(
-            self.database.reader(),
-            ["select p.id from projects p where p.id"],
-            ids,
-            [" and ", owned_by!("$2", "$3", "$4"), " limit 1"],
-            [tenant.user, tenant.key, tenant.roles()]
-        )?;
-        match suspended.is_empty() {
-            true => Ok(()),
-            false => Err(Error::OrganizationSuspended),
+    /// `OrganizationSuspended` or `SecondFactorMissing` if that keeps the tenant from seeing one of
+    /// these projects.
+    pub async fn require_unhindered(&self, tenant: Tenant, ids: &[ProjectId]) -> Result<()> {
+        for (error, reader) in hindered_readers(tenant) {
+            let hidden: Vec<(ProjectId,)> = fetch_all_in!(
+                self.database.reader(),
+                ["select p.id from projects p where p.id"],
+                ids,
+                [" and ", owned_by!("$2", "$3", "$4"), " limit 1"],
+                [reader.user, reader.key, reader.roles()]
+            )?;
+            if !hidden.is_empty() {
+                return Err(error);
+            }
         }
+        Ok(())
     }
 
     /// The ids of the projects of the tenant's organization, newest first, at most `limit`.

@@ -109,7 +109,7 @@ impl<M: WatchResponse> WatchSession<M> {
 
     /// Removes the projects that the caller cannot see any more. Ends a watch of all projects of an
     /// organization in which the user is no member any more, and one of a project whose organization
-    /// is suspended.
+    /// is suspended or requires a second factor.
     async fn remove_invisible(&mut self) -> Result<(), StreamEnd> {
         if self.is_of_all {
             self.projects.require_organization(self.tenant).await?;
@@ -123,7 +123,7 @@ impl<M: WatchResponse> WatchSession<M> {
                 .collect();
             if !hidden.is_empty() {
                 self.projects
-                    .require_not_suspended(self.tenant, &hidden)
+                    .require_unhindered(self.tenant, &hidden)
                     .await?;
             }
             for id in hidden {

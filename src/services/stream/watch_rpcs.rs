@@ -138,9 +138,7 @@ impl StreamService {
             .filter(|id| !points.contains_key(id))
             .collect();
         if !missing.is_empty() {
-            self.projects
-                .require_not_suspended(tenant, &missing)
-                .await?;
+            self.projects.require_unhindered(tenant, &missing).await?;
         }
 
         let mut progress = WatchProgress::default();

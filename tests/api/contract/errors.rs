@@ -55,6 +55,7 @@ fn one_of_each() -> Vec<Error> {
         Error::ScopeMissing(Scope::ProjectsRead),
         Error::RoleInsufficient(Role::Admin),
         Error::OrganizationSuspended,
+        Error::SecondFactorMissing,
         Error::OrganizationPersonal,
         Error::LastOwner,
         Error::OrganizationLimit,

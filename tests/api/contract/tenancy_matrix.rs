@@ -215,6 +215,17 @@ const CALLERS: [Caller; 13] = [
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 const INSUFFICIENT: (Code, &str) = (Code::PermissionDenied, "ROLE_INSUFFICIENT");
 const SUSPENDED: (Code, &str) = (Code::PermissionDenied, "ORGANIZATION_SUSPENDED");
+const UNPROTECTED: (Code, &str) = (Code::PermissionDenied, "SECOND_FACTOR_MISSING");
+
+/// What keeps members from using their organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hindrance {
+    Nothing,
+    /// An operator has suspended it.
+    Suspension,
+    /// It requires a second factor. Only its owner has one.
+    SecondFactor,
+}
 
 impl Caller {
     /// The role in the organization.
@@ -229,9 +240,8 @@ impl Caller {
         !matches!(self, Self::Member(_) | Self::RemovedMember | Self::Stranger)
     }
 
-    /// The error of a call with a field of an organization, which may be suspended; `None` if it is
-    /// permitted.
-    fn refusal(self, field: &IdField, is_suspended: bool) -> Option<(Code, &'static str)> {
+    /// The error of a call with a field of an organization; `None` if it is permitted.
+    fn refusal(self, field: &IdField, hindrance: Hindrance) -> Option<(Code, &'static str)> {
         let access = access(field.path());
         if self == Self::KeyOfRemovedMember {
             return Some((Code::Unauthenticated, "ACCESS_TOKEN_INVALID"));
@@ -248,8 +258,14 @@ impl Caller {
         let Some(role) = self.role() else {
             return Some(NOT_FOUND);
         };
+        if matches!(access, Member(_) | Session(_) | Visible(_)) {
+            match hindrance {
+                Hindrance::Suspension => return Some(SUSPENDED),
+                Hindrance::SecondFactor if role != Owner => return Some(UNPROTECTED),
+                Hindrance::SecondFactor | Hindrance::Nothing => {}
+            }
+        }
         match access {
-            Member(_) | Session(_) | Visible(_) if is_suspended => Some(SUSPENDED),
             Member(lowest) | Session(lowest) if !role.includes(lowest) => Some(INSUFFICIENT),
             Visible(lowest) if !role.includes(lowest) => Some(NOT_FOUND),
             Member(_) | Session(_) | Visible(_) => None,
@@ -436,7 +452,7 @@ impl Fixture {
         let unknown = Uuid::now_v7().to_string();
         let known = studio.resource(field.resource().unwrap());
         // A member may learn of what exists.
-        let hides = ![INSUFFICIENT, SUSPENDED].contains(&class);
+        let hides = ![INSUFFICIENT, SUSPENDED, UNPROTECTED].contains(&class);
         let mut errors = Vec::new();
         for id in [known, &unknown] {
             let answer = self.send(field, token, studio.request(field, id)).await;
@@ -457,7 +473,7 @@ impl Fixture {
         &self,
         studio: &Studio,
         callers: &[(Caller, String)],
-        is_suspended: bool,
+        hindrance: Hindrance,
     ) -> usize {
         let before = settled_dump(&self.server.database).await;
         let mut refusals = 0;
@@ -466,7 +482,7 @@ impl Fixture {
                 continue;
             }
             for (caller, token) in callers {
-                if let Some(class) = caller.refusal(&field, is_suspended) {
+                if let Some(class) = caller.refusal(&field, hindrance) {
                     let caller = (*caller, &**token);
                     self.assert_refused(studio, &field, caller, class).await;
                     refusals += 1;
@@ -521,7 +537,9 @@ async fn no_rpc_serves_a_caller_without_the_role_that_it_requires(
         callers.push((caller, fixture.token(&studio, caller).await));
     }
 
-    let refusals = fixture.assert_all_refused(&studio, &callers, false).await;
+    let refusals = fixture
+        .assert_all_refused(&studio, &callers, Hindrance::Nothing)
+        .await;
     assert!(refusals > 500, "{refusals}");
 }
 
@@ -548,8 +566,35 @@ async fn no_rpc_serves_a_member_or_a_key_of_a_suspended_organization(
     })
     .await;
 
-    let refusals = fixture.assert_all_refused(&studio, &callers, true).await;
+    let refusals = fixture
+        .assert_all_refused(&studio, &callers, Hindrance::Suspension)
+        .await;
     assert!(refusals > 900, "{refusals}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_rpc_serves_a_member_or_a_key_without_the_second_factor_that_is_required(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let studio = fixture.studio().await;
+    let mut callers = Vec::new();
+    for caller in CALLERS {
+        callers.push((caller, fixture.token(&studio, caller).await));
+    }
+    let require = pb::UpdateOrganizationRequest {
+        organization_id: studio.id.clone(),
+        require_second_factor: Some(true),
+        ..Default::default()
+    };
+    let mut organizations = fixture.member(Owner).client.organization.clone();
+    organizations.update_organization(require).await.unwrap();
+
+    let refusals = fixture
+        .assert_all_refused(&studio, &callers, Hindrance::SecondFactor)
+        .await;
+    assert!(refusals > 700, "{refusals}");
 }
 
 #[rstest]
@@ -570,7 +615,7 @@ async fn every_rpc_serves_the_members_and_keys_with_the_role_that_it_requires(
             continue;
         };
         for (caller, shared_token) in CALLERS.into_iter().zip(&tokens) {
-            if caller.refusal(&field, false).is_some() {
+            if caller.refusal(&field, Hindrance::Nothing).is_some() {
                 continue;
             }
             let answer = if only_reads(field.path()) {

@@ -358,6 +358,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "42_suspend_organizations.sql",
         "477befa250ed34305deeb21612cf1452dd96bbeb88c58680d585439ce0188b2e",
     ),
+    (
+        "postgres",
+        "43_require_second_factors.sql",
+        "9a5a66c2fed494b53a71fdf587e0b7560e71d07fb559d40ee7b1c81ca610c703",
+    ),
+    (
+        "sqlite",
+        "43_require_second_factors.sql",
+        "5728e66c1b91e97b65f55736103858c3810eba4eef67f4931fe1fea9d64d2bb8",
+    ),
 ];
 
 #[rstest]

@@ -7,5 +7,6 @@ mod invitations;
 mod members;
 mod organizations;
 mod projects;
+mod second_factor;
 pub mod watches;
 mod webhooks;
