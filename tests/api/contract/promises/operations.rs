@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 107] = [
+pub const PROMISES: [Promise; 109] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
