@@ -12,7 +12,7 @@ use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EmailKind, Name, Page, SecondFactor, SecondFactorId, Time, UserId},
     error::{Error, Result},
-    repositories::{CountedAttempt, audit_log},
+    repositories::{CountedAttempt, audit_log, sql::has_second_factor},
 };
 
 /// The most authenticators of a user.
