@@ -191,6 +191,8 @@ macro_rules! relay_json {
             ),
             "), 'issues', ",
             json_value!($engine json "coalesce(r.issues, '[]')"),
+            ", 'capacity_issue', ",
+            json_value!($engine json "coalesce(r.capacity_issue, 'null')"),
             ")"
         )
     };

@@ -350,6 +350,26 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
+        "39_note_missing_capacity.sql",
+        "82d1303d9195cf866484d3b9210efcdc709be1226d0447410faee6e10b8a8580",
+    ),
+    (
+        "sqlite",
+        "39_note_missing_capacity.sql",
+        "f896f2eed73ed56d066cdfe69cc3d34932de4fa1a12c7e94178d2dd9ceb0641d",
+    ),
+    (
+        "postgres",
+        "40_update_streams_in_place.sql",
+        "959c6b5bad197bd880e3749aaf440cfdd55e0d9efa3638afa16ed8a616f047d8",
+    ),
+    (
+        "sqlite",
+        "40_update_streams_in_place.sql",
+        "e96573c48a3915130f6590be8e6d22a76d9ee2b594f5959fe3be3e894ff18799",
+    ),
+    (
+        "postgres",
         "42_suspend_organizations.sql",
         "9d882fee157637c5930ab52e514348aa58a8c608407ab44dde9e8d7cc7a076ce",
     ),
@@ -414,6 +434,11 @@ const CHANGING: &[(&str, &str)] = &[
     (
         "36_record_usage.sql",
         "usage::recording::the_time_of_a_stream_is_that_from_live_to_its_end",
+    ),
+    // It drops an index. The statement that used it is the same in both versions.
+    (
+        "40_update_streams_in_place.sql",
+        "stream::heartbeat_timeout::a_stream_without_heartbeats_ends_at_its_last_seen_time",
     ),
 ];
 
