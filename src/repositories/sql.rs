@@ -52,28 +52,29 @@ macro_rules! lacks_second_factor {
 /// The condition that a user is a member of an organization, with one of the roles that `$roles`
 /// binds ([`Tenant::roles`]). Nobody is a member of a deleted organization, nor is a deleted user. In
 /// a suspended organization, and for a member who lacks a second factor, the name of a role has a
-/// prefix, which only [`Tenant::with_standing`] searches for.
+/// prefix, which only [`Tenant::with_standing`] searches for. The organization is a value and not a table
+/// to be joined, so that every plan looks it up.
 macro_rules! is_member {
     ($organization:literal, $user:literal, $roles:literal) => {
         concat!(
             "exists (
-                select 1
-                from memberships m
-                join organizations mo on mo.id = m.organization_id
+                select 1 from memberships m
                 where m.organization_id = ",
             $organization,
             " and m.user_id = ",
             $user,
             " and ",
             $roles,
-            " like '%' || case when mo.suspend_time is not null then 'suspended '
-                               when ",
+            " like '%' || coalesce((
+                    select case when mo.suspend_time is not null then 'suspended '
+                                when ",
             $crate::repositories::sql::lacks_second_factor!(
                 "mo.require_second_factor",
                 "m.user_id"
             ),
-            " then 'unprotected '
-                               else '' end || m.role || '%')"
+            "                    then 'unprotected ' end
+                    from organizations mo
+                    where mo.id = m.organization_id), '') || m.role || '%')"
         )
     };
 }
