@@ -289,7 +289,10 @@ fn jobs(
             components.relay_leases.clone(),
             revocations.clone(),
         )),
-        Box::pin(jobs::monitor_media(database.clone())),
+        Box::pin(jobs::monitor_media(
+            database.clone(),
+            config.relay_wait_timeout,
+        )),
         Box::pin(jobs::record_usage(database.clone(), config.usage_interval)),
         Box::pin(jobs::end_suspended_streams(components.publishing.clone())),
         Box::pin(jobs::delete_orphaned_projects(database.clone())),
