@@ -52,8 +52,8 @@ macro_rules! lacks_second_factor {
 /// The condition that a user is a member of an organization, with one of the roles that `$roles`
 /// binds ([`Tenant::roles`]). Nobody is a member of a deleted organization, nor is a deleted user. In
 /// a suspended organization, and for a member who lacks a second factor, the name of a role has a
-/// prefix, which only [`Tenant::with_standing`] searches for. The organization is a value and not a table
-/// to be joined, so that every plan looks it up.
+/// prefix, which only [`Tenant::with_standing`] searches for. The organization is a value and not a
+/// table to be joined, so that every plan looks it up.
 macro_rules! is_member {
     ($organization:literal, $user:literal, $roles:literal) => {
         concat!(
