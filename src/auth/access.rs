@@ -27,7 +27,7 @@ impl RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 108] = {
+pub const METHODS: [(&str, RequiredAccess); 111] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -142,6 +142,18 @@ pub const METHODS: [(&str, RequiredAccess); 108] = {
         ("/sluice.v1.OperatorService/GetUser", OPERATOR_READ),
         ("/sluice.v1.OperatorService/SuspendUser", OPERATOR_WRITE),
         ("/sluice.v1.OperatorService/ResumeUser", OPERATOR_WRITE),
+        (
+            "/sluice.v1.OperatorService/ListOrganizations",
+            OPERATOR_READ,
+        ),
+        (
+            "/sluice.v1.OperatorService/SuspendOrganization",
+            OPERATOR_WRITE,
+        ),
+        (
+            "/sluice.v1.OperatorService/ResumeOrganization",
+            OPERATOR_WRITE,
+        ),
         (
             "/sluice.v1.OperatorService/GetOrganizationQuota",
             OPERATOR_READ,

@@ -73,23 +73,20 @@ impl Caller {
     /// The tenant whose data the caller may access with this role at least; `SessionRequired` for
     /// operators.
     pub fn tenant(&self, role: Role) -> Result<Tenant> {
-        let (user, key, restricted, organization) = match self.subject {
-            Subject::User { user, .. } => (user, None, false, None),
+        let tenant = match self.subject {
+            Subject::User { user, .. } => Tenant::of_user(user),
             Subject::Program {
                 user,
                 key,
                 restricted,
                 organization,
-            } => (user, Some(key), restricted, organization),
+            } => {
+                let organization = organization.unwrap_or_else(|| OrganizationId::personal(user));
+                Tenant::of_key(user, key, restricted, organization)
+            }
             Subject::Operator { .. } => return Err(Error::SessionRequired),
         };
-        Ok(Tenant {
-            user,
-            key,
-            restricted,
-            organization: organization.unwrap_or_else(|| OrganizationId::personal(user)),
-            role,
-        })
+        Ok(tenant.requiring(role))
     }
 
     /// The operator key of a caller; `ScopeMissing` for users and their programs, whose tokens have

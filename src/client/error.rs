@@ -163,7 +163,10 @@ fn remedy(reason: &str) -> Option<&'static str> {
         "API_KEY_INVALID" => {
             Some("it is mistyped, revoked or expired; check SLUICE_API_KEY (--api-key)")
         }
-        "ACCOUNT_SUSPENDED" => Some("ask the operator of the service"),
+        "ACCOUNT_SUSPENDED" | "ORGANIZATION_SUSPENDED" => Some("ask the operator of the service"),
+        "SECOND_FACTOR_MISSING" => {
+            Some("add one with `sluice factor add`, or a passkey in your application")
+        }
         "QUOTA_EXCEEDED" => {
             Some("`sluice usage --quota` shows the limits; an operator can change them")
         }

@@ -44,6 +44,15 @@ pub enum OrganizationCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         etag: String,
     },
+    /// Require a second factor of all members of an organization, as its owner.
+    RequireSecondFactor {
+        /// The organization.
+        #[arg(value_name = "ORGANIZATION")]
+        named: String,
+        /// Require it no more.
+        #[arg(long)]
+        off: bool,
+    },
     /// Delete an organization, with its projects and webhooks.
     Delete {
         /// The organization.
@@ -83,6 +92,9 @@ pub(super) async fn run(
         OrganizationCommand::Get { named } => get(session, &named).await,
         OrganizationCommand::Rename { named, name, etag } => {
             rename(session, &named, name, etag).await
+        }
+        OrganizationCommand::RequireSecondFactor { named, off } => {
+            require_second_factor(session, &named, !off).await
         }
         OrganizationCommand::Delete { named, force, etag } => {
             delete(session, &named, force, etag).await
@@ -132,9 +144,11 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
                 kind(organization).to_owned(),
                 role(organization.role()),
                 time(organization.create_time),
+                time(organization.suspend_time),
             ]
         });
-        Table::new(["ID", "NAME", "KIND", "ROLE", "CREATED"], rows)
+        let header = ["ID", "NAME", "KIND", "ROLE", "CREATED", "SUSPENDED"];
+        Table::new(header, rows)
     })
 }
 
@@ -162,7 +176,29 @@ async fn rename(
         display_name: Some(name),
         etag,
         request_id: request_id(),
+        ..Default::default()
     };
+    update(session, request).await
+}
+
+async fn require_second_factor(
+    session: &Session,
+    named: &str,
+    is_required: bool,
+) -> Result<(), ClientError> {
+    let request = pb::UpdateOrganizationRequest {
+        organization_id: organization_id(session, named).await?,
+        require_second_factor: Some(is_required),
+        request_id: request_id(),
+        ..Default::default()
+    };
+    update(session, request).await
+}
+
+async fn update(
+    session: &Session,
+    request: pb::UpdateOrganizationRequest,
+) -> Result<(), ClientError> {
     let answer = session.call(request, async |mut api, request| {
         api.organization.update_organization(request).await
     });
@@ -236,5 +272,12 @@ fn record(organization: Option<&pb::Organization>) -> Table {
         ("kind", kind(&organization).to_owned()),
         ("role", role(organization.role())),
         ("created", time(organization.create_time)),
+        (
+            "second factor",
+            match organization.require_second_factor {
+                true => "required".to_owned(),
+                false => "-".to_owned(),
+            },
+        ),
     ])
 }

@@ -149,6 +149,7 @@ pub(crate) fn quota_table(limits: Option<pb::Quota>, used: Option<pb::Quota>) ->
     let rows = [
         ("projects", limits.projects, used.projects),
         ("destinations", limits.destinations, used.destinations),
+        ("members", limits.members, used.members),
         ("live streams", limits.live_streams, used.live_streams),
         (
             "stream minutes this month",

@@ -65,8 +65,8 @@ impl AuditContext {
 pub struct OrganizationAuditEvent {
     /// The event.
     pub event: AuditEvent,
-    /// The user who acted, also through an API key.
-    pub user_id: UserId,
+    /// The user who acted, also through an API key; `None` for an operator.
+    pub user_id: Option<UserId>,
 }
 
 /// An entry of the audit log.

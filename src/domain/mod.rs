@@ -89,9 +89,10 @@ pub use node::{Node, NodeId, Worker};
 pub use node_reconciliation::{NodeConnection, NodeReconciliation, NodeReport, UnmatchedAction};
 pub use operator::{
     AuditFilter, OperatorAuditEvent, OperatorKey, OperatorKeyState, OperatorLiveStream,
-    UserAccount, UserFilter, UserState,
+    OrganizationAccount, OrganizationAccountFilter, OrganizationState, UserAccount, UserFilter,
+    UserState,
 };
-pub use organization::{Invitation, Member, NewInvitation, Organization};
+pub use organization::{Invitation, Member, NewInvitation, Organization, OrganizationUpdate};
 pub use passkey::Passkey;
 pub use password::Password;
 pub use peer_address::{PeerAddress, RequestOrigin};
@@ -117,7 +118,7 @@ pub use stream::{
 };
 pub use stream_delay::StreamDelay;
 pub use stream_sample::StreamSample;
-pub use tenant::{Role, Tenant};
+pub use tenant::{Role, Standing, Tenant};
 pub use usage::{
     MeteredRelay, MeteredStream, StreamMeter, Usage, UsageFilter, UsageKey, UsageReading,
     UsageRecord,

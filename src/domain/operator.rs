@@ -95,6 +95,56 @@ pub struct UserFilter {
     pub created: CreateTimeRange,
 }
 
+text_enum! {
+    /// Whether an organization may be used.
+    pub enum OrganizationState {
+        /// Its members can use it.
+        Active = "active",
+        /// An operator has suspended it.
+        Suspended = "suspended",
+    }
+}
+
+/// An organization that is not a personal one, as operators see it.
+#[derive(Debug, Clone)]
+pub struct OrganizationAccount {
+    /// Its id.
+    pub id: OrganizationId,
+    /// Its name.
+    pub display_name: String,
+    /// When it was created.
+    pub create_time: Time,
+    /// When it was suspended; `None` if it is active.
+    pub suspend_time: Option<Time>,
+    /// The number of its members.
+    pub member_count: i64,
+    /// The number of its projects.
+    pub project_count: i64,
+    /// The number of their streams that have not ended.
+    pub live_stream_count: i64,
+}
+
+impl OrganizationAccount {
+    /// Whether it may be used.
+    pub fn state(&self) -> OrganizationState {
+        match self.suspend_time {
+            Some(_) => OrganizationState::Suspended,
+            None => OrganizationState::Active,
+        }
+    }
+}
+
+/// Which organizations a list contains.
+#[derive(Debug, Clone)]
+pub struct OrganizationAccountFilter {
+    /// Organizations of which this user is a member.
+    pub user_id: Option<UserId>,
+    /// Organizations in this state.
+    pub state: Option<OrganizationState>,
+    /// Organizations that were created then.
+    pub created: CreateTimeRange,
+}
+
 /// A stream that has not ended, with its owner.
 #[derive(Debug, Clone)]
 pub struct OperatorLiveStream {

@@ -1,4 +1,4 @@
-use super::{Email, InvitationId, OrganizationId, Role, Time, UserId, project::etag};
+use super::{Email, InvitationId, Name, OrganizationId, Role, Time, UserId, project::etag};
 
 /// An organization, as one of its members sees it.
 #[derive(Debug, Clone)]
@@ -15,6 +15,21 @@ pub struct Organization {
     pub create_time: Time,
     /// When its own fields last changed.
     pub update_time: Time,
+    /// When an operator suspended it; `None` if it is active.
+    pub suspend_time: Option<Time>,
+    /// Whether it requires a second factor of its members.
+    pub require_second_factor: bool,
+    /// Whether it requires one that the member does not have.
+    pub lacks_second_factor: bool,
+}
+
+/// The changes of an organization; `None` leaves a field as it is.
+#[derive(Debug, Clone)]
+pub struct OrganizationUpdate {
+    /// The name.
+    pub display_name: Option<Name>,
+    /// Whether it requires a second factor of its members.
+    pub require_second_factor: Option<bool>,
 }
 
 impl Organization {

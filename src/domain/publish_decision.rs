@@ -10,7 +10,7 @@ use super::{
 pub struct PublishRules {
     /// The project of the stream key.
     pub project_id: ProjectId,
-    /// Whether the account of the owner is suspended.
+    /// Whether the account of the owner, or the organization, is suspended.
     pub suspended: bool,
     /// Whether publishers are refused.
     pub disabled: bool,
@@ -49,7 +49,7 @@ pub enum BeginDecision {
 /// Why BeginPublish refuses a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalCause {
-    /// The account of the owner is suspended.
+    /// The account of the owner, or the organization, is suspended.
     Suspended,
     /// The project is disabled.
     Disabled,
@@ -166,7 +166,7 @@ text_enum! {
         ProjectDisabled = "project_disabled",
         /// The owner had put publishing on hold.
         PublishHeld = "publish_held",
-        /// The account of the owner was suspended.
+        /// The account of the owner, or the organization, was suspended.
         AccountSuspended = "account_suspended",
         /// A limit of the organization was reached.
         QuotaExceeded = "quota_exceeded",

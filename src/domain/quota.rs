@@ -11,6 +11,8 @@ text_enum! {
         StreamMinutes = "stream_minutes",
         /// Bytes whose delivery to destinations is proved, in a month (UTC).
         DeliveredBytes = "delivered_bytes",
+        /// Members.
+        Members = "members",
     }
 }
 
@@ -27,6 +29,8 @@ pub struct Quota {
     pub stream_minutes: Option<i64>,
     /// Bytes whose delivery to destinations is proved, in a month (UTC).
     pub delivered_bytes: Option<i64>,
+    /// Members.
+    pub members: Option<i64>,
 }
 
 impl Quota {
@@ -38,6 +42,7 @@ impl Quota {
             QuotaKind::LiveStreams => self.live_streams,
             QuotaKind::StreamMinutes => self.stream_minutes,
             QuotaKind::DeliveredBytes => self.delivered_bytes,
+            QuotaKind::Members => self.members,
         }
     }
 
@@ -85,6 +90,7 @@ impl std::fmt::Display for QuotaExcess {
             QuotaKind::LiveStreams => write!(f, "it may have {limit} streams at a time"),
             QuotaKind::StreamMinutes => write!(f, "it may stream {limit} minutes a month"),
             QuotaKind::DeliveredBytes => write!(f, "it may deliver {limit} bytes a month"),
+            QuotaKind::Members => write!(f, "it may have {limit} members"),
         }
     }
 }

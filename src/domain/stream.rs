@@ -277,7 +277,7 @@ text_enum! {
         NodeLost = "node_lost",
         /// No media arrived in time.
         NeverStarted = "never_started",
-        /// An operator suspended the account of the owner.
+        /// An operator suspended the account of the owner, or the organization.
         AccountSuspended = "account_suspended",
         /// A limit of the organization was reached.
         QuotaExceeded = "quota_exceeded",

@@ -74,6 +74,21 @@ pub struct Tenant {
     pub organization: OrganizationId,
     /// The lowest role that the call requires.
     pub role: Role,
+    /// Which memberships count.
+    standing: Standing,
+}
+
+/// Which memberships count: all but the active ones only tell why a call is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Those that nothing keeps from being used.
+    Active,
+    /// Those in suspended organizations.
+    Suspended,
+    /// Those without the second factor that the organization requires.
+    Unprotected,
+    /// All.
+    Any,
 }
 
 impl Tenant {
@@ -85,6 +100,22 @@ impl Tenant {
             restricted: false,
             organization: OrganizationId::personal(user),
             role: Role::Viewer,
+            standing: Standing::Active,
+        }
+    }
+
+    /// A program of a user with an API key, which accesses this organization only.
+    pub fn of_key(
+        user: UserId,
+        key: ApiKeyId,
+        restricted: bool,
+        organization: OrganizationId,
+    ) -> Self {
+        Self {
+            key: Some(key),
+            restricted,
+            organization,
+            ..Self::of_user(user)
         }
     }
 
@@ -103,6 +134,12 @@ impl Tenant {
         }
     }
 
+    /// The same with the memberships in another standing, whatever their role.
+    #[must_use]
+    pub fn with_standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
+    }
+
     /// Whether the organization is the personal one of the user.
     pub fn is_personal(&self) -> bool {
         self.organization == OrganizationId::personal(self.user)
@@ -110,7 +147,19 @@ impl Tenant {
 
     /// The roles that suffice, as the database compares them.
     pub fn roles(&self) -> &'static str {
-        self.role.and_higher()
+        match self.standing {
+            Standing::Active => self.role.and_higher(),
+            Standing::Suspended => {
+                "suspended owner, suspended admin, suspended producer, suspended viewer"
+            }
+            Standing::Unprotected => {
+                "unprotected owner, unprotected admin, unprotected producer, unprotected viewer"
+            }
+            Standing::Any => {
+                "suspended owner, suspended admin, suspended producer, suspended viewer, \
+                 unprotected owner, unprotected admin, unprotected producer, unprotected viewer"
+            }
+        }
     }
 }
 

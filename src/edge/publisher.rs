@@ -95,7 +95,7 @@ impl PublishError {
         match self {
             Self::Refused(reason) => match reason {
                 ErrorReason::StreamKeyInvalid => "the stream key is not valid",
-                ErrorReason::AccountSuspended => "the account of the owner is suspended",
+                ErrorReason::AccountSuspended => "the account or the organization is suspended",
                 ErrorReason::PublishConflict => "the project already has another publisher",
                 ErrorReason::ProjectDisabled => "the project is disabled",
                 ErrorReason::PublishHeld => "the owner has put publishing on hold",
@@ -110,7 +110,7 @@ impl PublishError {
                 EndReason::StoppedByOwner => "the owner has stopped the stream",
                 EndReason::TakenOver => "another publisher has taken over",
                 EndReason::KeyRotated => "the stream key is not valid any more",
-                EndReason::AccountSuspended => "the account of the owner is suspended",
+                EndReason::AccountSuspended => "the account or the organization is suspended",
                 EndReason::QuotaExceeded => "the quota of the organization is reached",
                 EndReason::ProjectDisabled => "the project is disabled",
                 EndReason::ProjectDeleted => "the project is deleted",

@@ -65,6 +65,12 @@ pub enum Error {
     /// The role in the organization is too low: this one is needed at least.
     #[error("the role in the organization is too low: {} or a higher one is needed", .0.as_str())]
     RoleInsufficient(Role),
+    /// An operator has suspended the organization.
+    #[error("the organization is suspended: ask the operator of this service")]
+    OrganizationSuspended,
+    /// The organization requires a second factor, which the user does not have.
+    #[error("the organization requires a second factor: add an authenticator or a passkey first")]
+    SecondFactorMissing,
     /// The organization is the personal one of its user.
     #[error("this cannot be done with a personal organization: create another one")]
     OrganizationPersonal,
@@ -375,7 +381,7 @@ fn refusal_text(cause: &RefusalCause) -> Cow<'static, str> {
         RefusalCause::QuotaExceeded(excess) => {
             return format!("the quota of the organization is reached: {excess}").into();
         }
-        RefusalCause::Suspended => "the account of the project's owner is suspended",
+        RefusalCause::Suspended => "the account or the organization of the project is suspended",
         RefusalCause::Disabled => "the project is disabled",
         RefusalCause::Held(_) => "the owner has put publishing on hold",
         RefusalCause::ConnectionEnded => "this connection has published before and has ended",

@@ -48,6 +48,8 @@ impl Error {
             Self::ApiKeyInvalid => (Code::Unauthenticated, Reason::ApiKeyInvalid),
             Self::ScopeMissing(_) => (Code::PermissionDenied, Reason::ScopeMissing),
             Self::RoleInsufficient(_) => (Code::PermissionDenied, Reason::RoleInsufficient),
+            Self::OrganizationSuspended => (Code::PermissionDenied, Reason::OrganizationSuspended),
+            Self::SecondFactorMissing => (Code::PermissionDenied, Reason::SecondFactorMissing),
             Self::OrganizationPersonal => (Code::FailedPrecondition, Reason::OrganizationPersonal),
             Self::LastOwner => (Code::FailedPrecondition, Reason::LastOwner),
             Self::OrganizationLimit => (Code::FailedPrecondition, Reason::OrganizationLimitReached),
@@ -201,6 +203,8 @@ impl Error {
             | Self::MailTokenInvalid
             | Self::ScopeMissing(_)
             | Self::RoleInsufficient(_)
+            | Self::OrganizationSuspended
+            | Self::SecondFactorMissing
             | Self::SessionRequired
             | Self::ApiKeyRestricted
             | Self::NodeMismatch(_)

@@ -10,7 +10,7 @@ use crate::{
     telemetry::metrics::JobTimer,
 };
 
-/// How often streams of suspended accounts are searched for. None means one small read.
+/// How often streams of suspended accounts and organizations are searched for. None means one small read.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The number of projects that are read at once.
@@ -19,11 +19,11 @@ const PAGE_SIZE: i64 = 100;
 /// How long after a suspension relays that drain are searched for: longer than they drain.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(5 * 60);
 
-/// Ends the streams of suspended accounts, and stops what is still sent of earlier ones; never
-/// returns.
+/// Ends the streams of suspended accounts and organizations, and stops what is still sent of earlier
+/// ones; never returns.
 ///
 /// A suspension itself ends no stream, so there is one place that does: also for a publisher that
-/// began while the account was being suspended.
+/// began while the account or the organization was being suspended.
 pub async fn end_suspended_streams(publishing: Publishing) {
     let mut retries = Retries::default();
     let mut timer = JobTimer::new("suspension", SEARCH_INTERVAL);
@@ -36,7 +36,7 @@ pub async fn end_suspended_streams(publishing: Publishing) {
         let ended = end_all(&publishing, &mut retries).await;
         if let Err(error) = &ended {
             let error = error.with_causes();
-            tracing::warn!(error, "cannot end the streams of suspended accounts");
+            tracing::warn!(error, "cannot end the streams of what is suspended");
         }
         run.finish(matches!(ended, Ok(true)));
     }
@@ -61,7 +61,7 @@ async fn end_all(publishing: &Publishing, retries: &mut Retries<ProjectId>) -> R
                 Attempt::Postponed => is_success = false,
                 Attempt::Failed(error) => {
                     let error = error.with_causes();
-                    tracing::warn!(project_id = %id, error, "cannot end the stream of a suspended account");
+                    tracing::warn!(project_id = %id, error, "cannot end a stream of what is suspended");
                     is_success = false;
                 }
             }

@@ -105,13 +105,20 @@ impl AuditLog {
         fetch_all!(
             self.database.reader(),
             "select id, create_time, action, result, session_id, api_key_id, resource_id,
-                    peer_address, user_agent, user_id
+                    peer_address, user_agent, nullif(user_id, $6) as user_id
              from audit_events
              where organization_id = $1 and id < $2
                and coalesce(create_time, $4) > $4 and coalesce(create_time, $5) < $5
              order by id desc
              limit $3",
-            [id, page.below, page.limit(), created.after, created.before]
+            [
+                id,
+                page.below,
+                page.limit(),
+                created.after,
+                created.before,
+                Uuid::nil()
+            ]
         )
     }
 

@@ -36,7 +36,7 @@ pub use destination_checks::{CheckProgress, DestinationChecks, StoredCheck};
 pub use idempotency::{ChangeOptions, Created, IdempotencyKey};
 pub use key_records::KeyRecords;
 pub use media_health::{MediaHealth, MonitoredRelay, MonitoredStream};
-pub use organizations::{OrganizationLimits, Organizations};
+pub use organizations::{OrganizationAccounts, OrganizationLimits, Organizations};
 pub use outbox::Outbox;
 pub use projects::{
     Destinations, EventRange, Events, NewProject, NewStreamKey, Projects, ResumePoint,

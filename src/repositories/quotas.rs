@@ -4,12 +4,10 @@
 //! locked: so calls at several replicas together never exceed it. Organizations without a quota have
 //! no row, and nothing to lock.
 
-use super::{audit_log, sql::is_member};
+use super::audit_log;
 use crate::{
     database::{Check, Database, Engine, QueueStatements, Transaction},
-    domain::{
-        AuditContext, OrganizationId, Quota, QuotaExcess, QuotaKind, Tenant, Time, UsageFilter,
-    },
+    domain::{AuditContext, OrganizationId, Quota, QuotaExcess, QuotaKind, Time, UsageFilter},
     error::{Error, Result},
 };
 
@@ -21,13 +19,13 @@ pub struct Quotas {
 
 /// The quota of the organization `$1`.
 const SELECT_QUOTA: &str =
-    "select projects, destinations, live_streams, stream_minutes, delivered_bytes
+    "select projects, destinations, live_streams, stream_minutes, delivered_bytes, members
      from quotas
      where organization_id = $1";
 
 /// The same, locked until the transaction ends.
 const LOCK_QUOTA: &str =
-    "select projects, destinations, live_streams, stream_minutes, delivered_bytes
+    "select projects, destinations, live_streams, stream_minutes, delivered_bytes, members
      from quotas
      where organization_id = $1
      for no key update";
@@ -43,7 +41,8 @@ const SELECT_USED: &str = "select
          (select cast(coalesce(sum(u.stream_us), 0) as bigint) / 60000000 from usage_records u
           where u.owner_id = $1 and u.hour_time >= $2) as stream_minutes,
          (select cast(coalesce(sum(u.bytes_delivered), 0) as bigint) from usage_records u
-          where u.owner_id = $1 and u.hour_time >= $2) as delivered_bytes";
+          where u.owner_id = $1 and u.hour_time >= $2) as delivered_bytes,
+         (select count(*) from memberships m where m.organization_id = $1) as members";
 
 impl Quotas {
     /// Quotas in this database.
@@ -51,21 +50,8 @@ impl Quotas {
         Self { database }
     }
 
-    /// The quota of the organization of a tenant, and what is used of it.
-    pub async fn get(&self, tenant: Tenant, now: Time) -> Result<(Quota, Quota)> {
-        let is_member = exists!(
-            self.database.reader(),
-            concat!("select 1 where ", is_member!("$1", "$2", "$3")),
-            [tenant.organization, tenant.user, tenant.roles()]
-        )?;
-        match is_member {
-            true => self.of(tenant.organization, now).await,
-            false => Err(Error::not_found("organization", tenant.organization)),
-        }
-    }
-
     /// The quota of an organization that is not deleted, and what is used of it.
-    pub async fn get_of(&self, id: OrganizationId, now: Time) -> Result<(Quota, Quota)> {
+    pub async fn get(&self, id: OrganizationId, now: Time) -> Result<(Quota, Quota)> {
         let exists = exists!(
             self.database.reader(),
             "select 1 from organizations where id = $1 and delete_time is null",
@@ -106,13 +92,14 @@ impl Quotas {
                     tx,
                     "insert into quotas
                          (organization_id, projects, destinations, live_streams, stream_minutes,
-                          delivered_bytes, update_time)
-                     values ($1, $2, $3, $4, $5, $6, $7)
+                          delivered_bytes, members, update_time)
+                     values ($1, $2, $3, $4, $5, $6, $7, $8)
                      on conflict (organization_id) do update
                      set projects = excluded.projects, destinations = excluded.destinations,
                          live_streams = excluded.live_streams,
                          stream_minutes = excluded.stream_minutes,
                          delivered_bytes = excluded.delivered_bytes,
+                         members = excluded.members,
                          update_time = excluded.update_time",
                     [
                         id,
@@ -121,6 +108,7 @@ impl Quotas {
                         quota.live_streams,
                         quota.stream_minutes,
                         quota.delivered_bytes,
+                        quota.members,
                         now
                     ]
                 )?;
@@ -214,4 +202,7 @@ async fn lock_with_used(
     Ok(Some((quota, used)))
 }
 
-impl_from_row!(Quota: projects, destinations, live_streams, stream_minutes, delivered_bytes);
+impl_from_row!(
+    Quota:
+    projects, destinations, live_streams, stream_minutes, delivered_bytes, members
+);

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::Row;
 
 use crate::{
-    domain::{Id, RequestOrigin, Role, Tenant, User},
+    domain::{Id, RequestOrigin, Role, Standing, Tenant, User},
     error::{Error, Result},
 };
 
@@ -20,8 +20,40 @@ macro_rules! columns {
     };
 }
 
+/// Whether a user has a second factor: a confirmed authenticator or a passkey.
+macro_rules! has_second_factor {
+    ($user:literal) => {
+        concat!(
+            "(exists (select 1
+                      from second_factors f
+                      where f.user_id = ",
+            $user,
+            " and f.confirm_time is not null)
+              or exists (select 1 from passkeys k where k.user_id = ",
+            $user,
+            "))"
+        )
+    };
+}
+/// The condition that an organization, of which `$required` is the column, requires a second factor
+/// that the user does not have.
+macro_rules! lacks_second_factor {
+    ($required:literal, $user:literal) => {
+        concat!(
+            "(",
+            $required,
+            " and not ",
+            $crate::repositories::sql::has_second_factor!($user),
+            ")"
+        )
+    };
+}
+
 /// The condition that a user is a member of an organization, with one of the roles that `$roles`
-/// binds ([`Tenant::roles`]). Nobody is a member of a deleted organization, nor is a deleted user.
+/// binds ([`Tenant::roles`]). Nobody is a member of a deleted organization, nor is a deleted user. In
+/// a suspended organization, and for a member who lacks a second factor, the name of a role has a
+/// prefix, which only [`Tenant::with_standing`] searches for. The organization is a value and not a
+/// table to be joined, so that every plan looks it up.
 macro_rules! is_member {
     ($organization:literal, $user:literal, $roles:literal) => {
         concat!(
@@ -33,7 +65,33 @@ macro_rules! is_member {
             $user,
             " and ",
             $roles,
-            " like '%' || m.role || '%')"
+            " like '%' || coalesce((
+                    select case when mo.suspend_time is not null then 'suspended '
+                                when ",
+            $crate::repositories::sql::lacks_second_factor!(
+                "mo.require_second_factor",
+                "m.user_id"
+            ),
+            "                    then 'unprotected ' end
+                    from organizations mo
+                    where mo.id = m.organization_id), '') || m.role || '%')"
+        )
+    };
+}
+
+/// The condition that the API key that `$key` binds, unless it is null, is one of an organization.
+macro_rules! key_belongs_to {
+    ($organization:literal, $key:literal) => {
+        concat!(
+            "(",
+            $key,
+            " is null or exists (
+                select 1 from api_keys k
+                where k.id = ",
+            $key,
+            " and coalesce(k.organization_id, k.user_id) = ",
+            $organization,
+            "))"
         )
     };
 }
@@ -83,22 +141,55 @@ macro_rules! owned_in {
     };
 }
 
-/// The error of a call that has found nothing with the role that it requires:
-/// `RoleInsufficient` if a member with a lower role sees what it concerns.
-pub(crate) async fn refusal<K>(
-    tenant: Tenant,
-    (noun, id): (&'static str, Id<K>),
-    is_visible: impl AsyncFnOnce(Tenant) -> Result<bool>,
-) -> Error {
-    let reader = tenant.requiring(Role::Viewer);
-    match tenant.role {
-        Role::Viewer => Error::not_found(noun, id),
-        role => match is_visible(reader).await {
-            Ok(true) => Error::RoleInsufficient(role),
-            Ok(false) => Error::not_found(noun, id),
-            Err(error) => error,
-        },
-    }
+/// The error of a call that has found nothing with the role that it requires: `RoleInsufficient` if a
+/// member with a lower role sees what it concerns, or what keeps members from seeing it
+/// ([`hindered_readers`]), else `NotFound`. `$is_visible` is a result: whether the tenant `$reader`
+/// sees it.
+macro_rules! refusal {
+    ($tenant:expr, $noun:expr, $id:expr, $reader:ident => $is_visible:expr $(,)?) => {{
+        let mut refusal = $crate::error::Error::not_found($noun, $id);
+        for (reason, $reader) in $crate::repositories::sql::refused_readers($tenant) {
+            match ($is_visible, reason) {
+                // Whatever the reason is, it is not visible.
+                (Ok(false), None) => break,
+                (Ok(false), Some(_)) | (Ok(true), None) => {}
+                (Ok(true), Some(reason)) => {
+                    refusal = reason;
+                    break;
+                }
+                (Err(error), _) => {
+                    refusal = error;
+                    break;
+                }
+            }
+        }
+        refusal
+    }};
+}
+
+/// Who could see what a call has not found, each with the error of the call if they do. The first one
+/// stands for all.
+pub(crate) fn refused_readers(tenant: Tenant) -> impl Iterator<Item = (Option<Error>, Tenant)> {
+    let role = tenant.role;
+    let of_lower_role = (
+        Error::RoleInsufficient(role),
+        tenant.requiring(Role::Viewer),
+    );
+    let reasons = [of_lower_role].into_iter().chain(hindered_readers(tenant));
+    let any = (None, tenant.with_standing(Standing::Any));
+    [any]
+        .into_iter()
+        .chain(reasons.map(|(error, reader)| (Some(error), reader)))
+}
+
+/// The members whom something keeps from using their organization, each with the error of their
+/// calls.
+pub(crate) fn hindered_readers(tenant: Tenant) -> [(Error, Tenant); 2] {
+    [
+        (Error::OrganizationSuspended, Standing::Suspended),
+        (Error::SecondFactorMissing, Standing::Unprotected),
+    ]
+    .map(|(error, standing)| (error, tenant.with_standing(standing)))
 }
 
 /// Reads the rows of a statement with a column that must be one of many ids, which are `$1`:
@@ -182,7 +273,10 @@ macro_rules! user_columns {
         )
     };
 }
-pub(crate) use {columns, fetch_all_in, for_share, is_member, owned_by, owned_in, user_columns};
+pub(crate) use {
+    columns, fetch_all_in, for_share, has_second_factor, is_member, key_belongs_to,
+    lacks_second_factor, owned_by, owned_in, refusal, user_columns,
+};
 
 impl_from_row!(User: id, email, email_verified, display_name, create_time, update_time);
 

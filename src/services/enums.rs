@@ -3,9 +3,9 @@
 use crate::{
     domain::{
         CheckOutcome, CheckStep, EndReason, IngestProtocol, Invalid, LintCode, MediaIssueCode,
-        OperatorKeyState, OutagePolicy, Platform, PlatformKind, PlatformTls, PublishConflictPolicy,
-        RefusalReason, RelayState, Role, StreamState, UserState, WebhookDeliveryState,
-        WebhookDisableReason,
+        OperatorKeyState, OrganizationState, OutagePolicy, Platform, PlatformKind, PlatformTls,
+        PublishConflictPolicy, RefusalReason, RelayState, Role, StreamState, UserState,
+        WebhookDeliveryState, WebhookDisableReason,
     },
     proto::v1 as pb,
 };
@@ -52,6 +52,7 @@ message_enums! {
         TimestampJump NoCapacity
     }
     OperatorKeyState => OperatorKeyState { Active Expired Revoked }
+    OrganizationState => OrganizationState { Active Suspended }
     OutagePolicy => OutagePolicy { End Hold }
     Platform => Platform {
         Custom Youtube Twitch Facebook X Kick AmazonIvs Linkedin Tiktok Instagram Rumble Trovo

@@ -14,7 +14,7 @@ use crate::proto::methods;
 
 /// Calls that change something and need no `request_id` to be repeated, as their comments in the
 /// contract say.
-const IDEMPOTENT: [&str; 15] = [
+const IDEMPOTENT: [&str; 17] = [
     "BeginPublish",
     "ClaimRelays",
     "EndPublish",
@@ -25,9 +25,11 @@ const IDEMPOTENT: [&str; 15] = [
     "RequestEmailChange",
     "RequestEmailVerification",
     "RequestPasswordReset",
+    "ResumeOrganization",
     "ResumeUser",
     "RevokeOperatorKey",
     "SignIn",
+    "SuspendOrganization",
     "SuspendUser",
     "SyncNode",
 ];

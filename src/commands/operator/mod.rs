@@ -4,6 +4,7 @@ mod audit;
 mod client;
 mod fleet;
 mod keys;
+mod organizations;
 mod quotas;
 mod tables;
 mod users;
@@ -20,6 +21,8 @@ pub(super) enum OperatorCommand {
     #[command(flatten)]
     Users(users::UserCommand),
     #[command(flatten)]
+    Organizations(organizations::OrganizationCommand),
+    #[command(flatten)]
     Quotas(quotas::QuotaCommand),
     #[command(flatten)]
     Fleet(fleet::FleetCommand),
@@ -32,6 +35,7 @@ pub(super) fn run(command: OperatorCommand) -> Result<(), CommandError> {
     match command {
         OperatorCommand::Keys(command) => keys::run(command),
         OperatorCommand::Users(command) => users::run(command),
+        OperatorCommand::Organizations(command) => organizations::run(command),
         OperatorCommand::Quotas(command) => quotas::run(command),
         OperatorCommand::Fleet(command) => fleet::run(command),
         OperatorCommand::Audit(command) => audit::run(command),

@@ -49,6 +49,9 @@ pub(in crate::commands) struct Limits {
     /// Maximum number of delivered bytes in a month, or `unlimited`.
     #[arg(long, value_parser = parse_limit)]
     delivered_bytes: Option<NewLimit>,
+    /// Maximum number of members, or `unlimited`.
+    #[arg(long, value_parser = parse_limit)]
+    members: Option<NewLimit>,
 }
 
 /// A limit that replaces another.
@@ -66,6 +69,7 @@ impl Limits {
             (self.live_streams, &mut quota.live_streams),
             (self.stream_minutes, &mut quota.stream_minutes),
             (self.delivered_bytes, &mut quota.delivered_bytes),
+            (self.members, &mut quota.members),
         ];
         for (change, limit) in changes {
             match change {

@@ -62,6 +62,33 @@ pub(super) fn users(users: &[pb::UserAccount]) -> Table {
     Table::new(header, rows)
 }
 
+/// Organizations.
+pub(super) fn organizations(organizations: &[pb::OrganizationAccount]) -> Table {
+    let header = [
+        "ID",
+        "NAME",
+        "STATE",
+        "CREATED",
+        "SUSPENDED",
+        "MEMBERS",
+        "PROJECTS",
+        "LIVE",
+    ];
+    let rows = organizations.iter().map(|account| {
+        [
+            account.id.clone(),
+            account.display_name.clone(),
+            label(account.state().as_str_name(), "ORGANIZATION_STATE_"),
+            time(account.create_time),
+            time(account.suspend_time),
+            account.member_count.to_string(),
+            account.project_count.to_string(),
+            account.live_stream_count.to_string(),
+        ]
+    });
+    Table::new(header, rows)
+}
+
 /// Media servers.
 pub(super) fn nodes(nodes: &[pb::Node]) -> Table {
     let rows = nodes.iter().map(|node| {

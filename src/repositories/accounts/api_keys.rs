@@ -107,6 +107,26 @@ macro_rules! of_organization {
     };
 }
 
+/// The condition that a key has neither expired at `$now`, nor is revoked.
+macro_rules! can_be_used {
+    ($now:literal) => {
+        concat!(
+            "(expire_time is null or expire_time > ",
+            $now,
+            ") and revoke_time is null"
+        )
+    };
+}
+
+/// The condition that a key is one of a suspended organization.
+macro_rules! of_suspended {
+    () => {
+        "exists (
+             select 1 from organizations o
+             where o.id = api_keys.organization_id and o.suspend_time is not null)"
+    };
+}
+
 /// Selects a page of keys that meet a condition.
 macro_rules! select_page {
     ($columns:expr, $condition:expr) => {
@@ -321,17 +341,11 @@ impl ApiKeys {
         now: Time,
     ) -> Result<()> {
         let revoke = self.database.transaction(|mut tx| async move {
-            let organization: Option<OrganizationId> = fetch_optional_scalar!(
-                tx,
-                "delete from api_keys
-                 where id = $2 and (user_id = $1 or exists (
-                     select 1 from memberships m
-                     where m.organization_id = api_keys.organization_id and m.user_id = $1
-                       and $3 like '%' || m.role || '%'))
-                 returning coalesce(organization_id, user_id)",
-                [user_id, id, Role::Admin.and_higher()]
-            )?;
-            let organization = organization.ok_or_else(|| Error::not_found("api_key", id))?;
+            let organization = lock_revocable(&mut tx, user_id, id).await?;
+            let revoked = rows_affected!(tx, "delete from api_keys where id = $1", [id])?;
+            if revoked == 0 {
+                return Err(Error::not_found("api_key", id));
+            }
             revocations::insert(&mut tx, id.uuid(), now).await?;
             if let Some(key) = idempotency {
                 key.record(&mut tx, id.uuid(), now).await?;
@@ -398,22 +412,72 @@ impl ApiKeys {
     }
 
     /// The key with this secret, whose last use is now. `None` if it is unknown, expired or
-    /// revoked.
+    /// revoked; `OrganizationSuspended` if its organization is suspended.
     ///
     /// `project_ids` remains empty, also for a restricted key.
     pub async fn exchange(&self, secret_hash: &[u8], now: Time) -> Result<Option<ApiKey>> {
-        fetch_optional!(
+        let key: Option<ApiKey> = fetch_optional!(
             self.database.writer(),
             concat!(
                 "update api_keys
                  set last_used_time = $2
-                 where secret_hash = $1 and (expire_time is null or expire_time > $2)
-                   and revoke_time is null
-                 returning ",
+                 where secret_hash = $1 and ",
+                can_be_used!("$2"),
+                " and not ",
+                of_suspended!(),
+                " returning ",
                 api_key_columns!(),
             ),
             [secret_hash, now]
-        )
+        )?;
+        if key.is_none() {
+            let is_suspended = exists!(
+                self.database.reader(),
+                concat!(
+                    "select id from api_keys where secret_hash = $1 and ",
+                    can_be_used!("$2"),
+                    " and ",
+                    of_suspended!(),
+                ),
+                [secret_hash, now]
+            )?;
+            if is_suspended {
+                return Err(Error::OrganizationSuspended);
+            }
+        }
+        Ok(key)
+    }
+}
+
+/// Finds a key that a user may revoke, and locks its organization unless that is a personal one:
+/// the own ones, and as an admin all of the organization. Returns the organization.
+async fn lock_revocable(
+    tx: &mut Transaction,
+    user: UserId,
+    id: ApiKeyId,
+) -> Result<OrganizationId> {
+    let gone = || Error::not_found("api_key", id);
+    let found: Option<(UserId, Option<OrganizationId>)> = fetch_optional!(
+        tx,
+        "select user_id, organization_id from api_keys where id = $1 and user_id is not null",
+        [id]
+    )?;
+    let (owner, organization) = found.ok_or_else(gone)?;
+    let Some(organization) = organization else {
+        return match owner == user {
+            true => Ok(OrganizationId::personal(user)),
+            false => Err(gone()),
+        };
+    };
+    let role = match owner == user {
+        true => Role::Viewer,
+        false => Role::Admin,
+    };
+    let tenant = Tenant::of_user(user).in_organization(organization);
+    match organizations::rows::lock(tx, tenant.requiring(role)).await {
+        Ok(_) => Ok(organization),
+        Err(Error::NotFound { .. } | Error::RoleInsufficient(_)) => Err(gone()),
+        Err(error) => Err(error),
     }
 }
 

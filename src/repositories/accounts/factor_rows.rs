@@ -9,25 +9,8 @@ use crate::{
     database::Transaction,
     domain::{AuditContext, PasskeyId, SecondFactorId, Time, UserId},
     error::{Error, PasskeyFault, Result},
-    repositories::{CountedAttempt, audit_log},
+    repositories::{CountedAttempt, audit_log, sql::has_second_factor},
 };
-
-/// Whether a user has a second factor: a confirmed authenticator or a passkey.
-macro_rules! has_second_factor {
-    ($user:literal) => {
-        concat!(
-            "(exists (select 1
-                      from second_factors f
-                      where f.user_id = ",
-            $user,
-            " and f.confirm_time is not null)
-              or exists (select 1 from passkeys k where k.user_id = ",
-            $user,
-            "))"
-        )
-    };
-}
-pub(super) use has_second_factor;
 
 /// The row that a code or an assertion was verified against. It is used up with that row.
 #[derive(Debug)]

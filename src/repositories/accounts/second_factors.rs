@@ -2,8 +2,8 @@ use chrono::TimeDelta;
 
 use super::{
     factor_rows::{
-        VerifiedSecondFactor, delete_all, delete_unneeded_codes, exist, finish, has_second_factor,
-        lock_user, replace_codes, use_up,
+        VerifiedSecondFactor, delete_all, delete_unneeded_codes, exist, finish, lock_user,
+        replace_codes, use_up,
     },
     failed_attempts,
     notices::Notices,
@@ -12,7 +12,7 @@ use crate::{
     database::{Database, Transaction},
     domain::{AuditContext, EmailKind, Name, Page, SecondFactor, SecondFactorId, Time, UserId},
     error::{Error, Result},
-    repositories::{CountedAttempt, audit_log},
+    repositories::{CountedAttempt, audit_log, sql::has_second_factor},
 };
 
 /// The most authenticators of a user.

@@ -1,5 +1,5 @@
 use super::{
-    factor_rows::{self, VerifiedSecondFactor, has_second_factor},
+    factor_rows::{self, VerifiedSecondFactor},
     failed_attempts, known_networks,
     notices::Notices,
     revocations,
@@ -10,7 +10,9 @@ use crate::{
     domain::{AuditContext, CreateTimeRange, Identity, Page, Session, SessionId, Time, UserId},
     error::{Error, Result},
     repositories::{
-        CountedAttempt, IdempotencyKey, audit_log, idempotency::change_once, sql::for_share,
+        CountedAttempt, IdempotencyKey, audit_log,
+        idempotency::change_once,
+        sql::{for_share, has_second_factor},
     },
 };
 

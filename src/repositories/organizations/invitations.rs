@@ -10,18 +10,21 @@ use super::{
     Organizations,
     members::require_higher,
     organizations::{load, lock_user},
-    rows::{insert_member, invitation_columns, lock, lock_row, lock_shared, role_of},
+    rows::{
+        insert_member, invitation_columns, lock, lock_row, lock_shared, require_not_suspended,
+        role_of,
+    },
 };
 use crate::{
     database::{Batch, Database, DeletedBatch, Transaction},
     domain::{
         AuditContext, EmailKind, EmailMessageId, Invitation, InvitationId, NewInvitation,
-        Organization, OrganizationId, Page, Role, Tenant, Time, UserId,
+        Organization, OrganizationId, Page, QuotaKind, Role, Tenant, Time, UserId,
     },
     error::{Error, Result},
     repositories::{
         Created, IdempotencyKey, accounts::session_rows::require_active, audit_log,
-        idempotency::create_once,
+        idempotency::create_once, quotas,
     },
 };
 
@@ -205,6 +208,7 @@ impl Organizations {
                 require_active(&mut tx, audit).await?;
                 let (id, organization, role) = find_by_token(&mut tx, user, hash, now).await?;
                 lock_row(&mut tx, organization).await?;
+                require_not_suspended(&mut tx, organization).await?;
                 let accepted = rows_affected!(
                     tx,
                     concat!(
@@ -221,7 +225,8 @@ impl Organizations {
                 }
                 if role_of(&mut tx, organization, user).await?.is_none() {
                     self.require_room(&mut tx, user).await?;
-                    self.require_room_for_member(&mut tx, organization).await?;
+                    self.require_room_for_member(&mut tx, organization, now)
+                        .await?;
                     insert_member(&mut tx, organization, user, role, now).await?;
                 }
                 let tenant = Tenant::of_user(user).in_organization(organization);
@@ -236,12 +241,16 @@ impl Organizations {
             .await
     }
 
-    /// `MemberLimit` if a locked organization has the most members.
+    /// `MemberLimit` or `QuotaExceeded` if a locked organization has the most members.
     async fn require_room_for_member(
         &self,
         tx: &mut Transaction,
         id: OrganizationId,
+        now: Time,
     ) -> Result<()> {
+        if let Some(excess) = quotas::reached(tx, id, &[QuotaKind::Members], now).await? {
+            return Err(Error::QuotaExceeded(excess));
+        }
         let count: i64 = fetch_scalar!(
             tx,
             "select count(*) from memberships where organization_id = $1",

@@ -2,6 +2,7 @@
 
 mod invitations;
 mod members;
+mod organization_accounts;
 #[expect(
     clippy::module_inception,
     reason = "the repository of the group's own noun"
@@ -9,4 +10,5 @@ mod members;
 mod organizations;
 pub(super) mod rows;
 
+pub use organization_accounts::OrganizationAccounts;
 pub use organizations::{OrganizationLimits, Organizations};

@@ -3,7 +3,10 @@ use uuid::Uuid;
 use super::rows::{insert_member, lock_shared, mark_deleted, select_organizations};
 use crate::{
     database::{Database, Transaction},
-    domain::{AuditContext, Name, Organization, OrganizationId, Page, Role, Tenant, Time, UserId},
+    domain::{
+        AuditContext, Name, Organization, OrganizationId, OrganizationUpdate, Page, Role, Tenant,
+        Time, UserId,
+    },
     error::{Error, Result},
     repositories::{
         ChangeOptions, Created, IdempotencyKey,
@@ -11,7 +14,7 @@ use crate::{
         audit_log,
         idempotency::{change_once, create_once},
         projects::deletion,
-        sql::fetch_all_in,
+        sql::{fetch_all_in, lacks_second_factor},
     },
 };
 
@@ -93,6 +96,9 @@ impl Organizations {
                     role: Role::Owner,
                     create_time: now,
                     update_time: now,
+                    suspend_time: None,
+                    require_second_factor: false,
+                    lacks_second_factor: false,
                 };
                 tx.commit(created).await
             })
@@ -113,10 +119,14 @@ impl Organizations {
     }
 
     /// The tenant's organization, if the user is a member with the tenant's role.
+    /// `OrganizationSuspended` if it is suspended, `SecondFactorMissing` if it requires a second
+    /// factor that the user does not have.
     pub async fn get(&self, tenant: Tenant) -> Result<Organization> {
         let found = self.find(tenant).await?;
         let found = found.ok_or_else(|| Error::not_found("organization", tenant.organization))?;
         match found.role.includes(tenant.role) {
+            _ if found.suspend_time.is_some() => Err(Error::OrganizationSuspended),
+            _ if found.lacks_second_factor => Err(Error::SecondFactorMissing),
             true => Ok(found),
             false => Err(Error::RoleInsufficient(tenant.role)),
         }
@@ -147,11 +157,12 @@ impl Organizations {
         )
     }
 
-    /// Updates the tenant's organization. A repeated request changes nothing.
+    /// Updates the tenant's organization. `SecondFactorMissing` if it shall require a second factor
+    /// that the user does not have. A repeated request changes nothing.
     pub async fn update(
         &self,
         tenant: Tenant,
-        display_name: Option<&Name>,
+        update: &OrganizationUpdate,
         options: &ChangeOptions,
         audit: &AuditContext,
         now: Time,
@@ -159,14 +170,27 @@ impl Organizations {
         let change = self.database.transaction(|mut tx| async move {
             lock_shared(&mut tx, tenant).await?;
             options.check_etag(&load(&mut tx, tenant).await?.etag())?;
+            if update.require_second_factor.is_some() {
+                require_active(&mut tx, audit).await?;
+            }
             execute!(
                 tx,
                 "update organizations
-                 set display_name = coalesce($2, display_name), update_time = $3
+                 set display_name = coalesce($2, display_name),
+                     require_second_factor = coalesce($4, require_second_factor),
+                     update_time = $3
                  where id = $1",
-                [tenant.organization, display_name.map(Name::as_str), now]
+                [
+                    tenant.organization,
+                    update.display_name.as_ref().map(Name::as_str),
+                    now,
+                    update.require_second_factor
+                ]
             )?;
             let updated = load(&mut tx, tenant).await?;
+            if updated.lacks_second_factor {
+                return Err(Error::SecondFactorMissing);
+            }
             options
                 .record(&mut tx, tenant.organization.uuid(), now)
                 .await?;
@@ -215,14 +239,22 @@ impl Organizations {
         .await
     }
 
-    /// The memberships of these users: pairs of a user and an organization.
+    /// The memberships of these users that nothing keeps from being used: pairs of a user and an
+    /// organization.
     pub async fn memberships(
         database: &Database,
         users: &[UserId],
     ) -> Result<Vec<(UserId, OrganizationId)>> {
         fetch_all_in!(
             database.reader(),
-            ["select user_id, organization_id from memberships where user_id"],
+            [
+                "select m.user_id, m.organization_id
+                 from memberships m
+                 join organizations o on o.id = m.organization_id
+                 where o.suspend_time is null and not ",
+                lacks_second_factor!("o.require_second_factor", "m.user_id"),
+                " and m.user_id"
+            ],
             users,
             [],
             []

@@ -10,18 +10,24 @@ use crate::{
     database::Transaction,
     domain::{Invitation, Member, Organization, OrganizationId, Role, Tenant, Time, UserId},
     error::{Error, Result},
-    repositories::accounts::api_keys,
+    repositories::{accounts::api_keys, sql::lacks_second_factor},
 };
 
 /// Selects [`Organization`]s of memberships `m`.
 macro_rules! select_organizations {
     () => {
-        "select o.id,
-                case when o.personal then u.display_name else o.display_name end as display_name,
-                o.personal, m.role, o.create_time, o.update_time
-         from memberships m
-         join organizations o on o.id = m.organization_id
-         join users u on u.id = m.user_id"
+        concat!(
+            "select o.id,
+                    case when o.personal then u.display_name else o.display_name end
+                        as display_name,
+                    o.personal, m.role, o.create_time, o.update_time, o.suspend_time,
+                    o.require_second_factor, ",
+            $crate::repositories::sql::lacks_second_factor!("o.require_second_factor", "m.user_id"),
+            " as lacks_second_factor
+             from memberships m
+             join organizations o on o.id = m.organization_id
+             join users u on u.id = m.user_id"
+        )
     };
 }
 
@@ -44,9 +50,10 @@ pub(super) use {invitation_columns, select_members, select_organizations};
 
 /// Locks the organization of a tenant; returns the role of its user.
 ///
-/// `RoleInsufficient` if that is lower than the tenant's. `NotFound` if the user is no member;
-/// `AccessTokenInvalid` if it is the personal organization: then the account is deleted, which this
-/// replica may not know yet.
+/// `RoleInsufficient` if that is lower than the tenant's. `OrganizationSuspended` if the organization
+/// is suspended, `SecondFactorMissing` if it requires a second factor that the user does not have.
+/// `NotFound` if the user is no member; `AccessTokenInvalid` if it is the personal organization: then
+/// the account is deleted, which this replica may not know yet.
 pub(crate) async fn lock(tx: &mut Transaction, tenant: Tenant) -> Result<Role> {
     lock_row(tx, tenant.organization).await?;
     let role = match belongs_to_key(tx, tenant).await? {
@@ -54,10 +61,46 @@ pub(crate) async fn lock(tx: &mut Transaction, tenant: Tenant) -> Result<Role> {
         false => None,
     };
     match role {
-        Some(role) if role.includes(tenant.role) => Ok(role),
-        Some(_) => Err(Error::RoleInsufficient(tenant.role)),
+        Some(role) => {
+            require_not_suspended(tx, tenant.organization).await?;
+            require_second_factor(tx, tenant).await?;
+            match role.includes(tenant.role) {
+                true => Ok(role),
+                false => Err(Error::RoleInsufficient(tenant.role)),
+            }
+        }
         None if tenant.is_personal() => Err(Error::AccessTokenInvalid),
         None => Err(Error::not_found("organization", tenant.organization)),
+    }
+}
+
+/// `OrganizationSuspended` if a locked organization is suspended.
+pub(super) async fn require_not_suspended(tx: &mut Transaction, id: OrganizationId) -> Result<()> {
+    let is_suspended = exists!(
+        tx,
+        "select id from organizations where id = $1 and suspend_time is not null",
+        [id]
+    )?;
+    match is_suspended {
+        true => Err(Error::OrganizationSuspended),
+        false => Ok(()),
+    }
+}
+
+/// `SecondFactorMissing` if a locked organization requires a second factor that the tenant's user
+/// does not have.
+async fn require_second_factor(tx: &mut Transaction, tenant: Tenant) -> Result<()> {
+    let lacks = exists!(
+        tx,
+        concat!(
+            "select o.id from organizations o where o.id = $1 and ",
+            lacks_second_factor!("o.require_second_factor", "$2"),
+        ),
+        [tenant.organization, tenant.user]
+    )?;
+    match lacks {
+        true => Err(Error::SecondFactorMissing),
+        false => Ok(()),
     }
 }
 
@@ -235,7 +278,11 @@ pub(crate) async fn leave_all(tx: &mut Transaction, user: UserId, now: Time) -> 
     Ok(())
 }
 
-impl_from_row!(Organization: id, display_name, personal, role, create_time, update_time);
+impl_from_row!(
+    Organization:
+    id, display_name, personal, role, create_time, update_time, suspend_time, require_second_factor,
+    lacks_second_factor
+);
 impl_from_row!(Member: user_id, email, display_name, role, create_time, update_time);
 impl_from_row!(
     Invitation:

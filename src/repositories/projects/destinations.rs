@@ -216,8 +216,8 @@ impl Destinations {
         if let Some(found) = self.find(tenant, id).await? {
             return Ok(found);
         }
-        let is_visible = async |tenant| Ok(self.find(tenant, id).await?.is_some());
-        Err(refusal(tenant, ("destination", id), is_visible).await)
+        let is_visible = async |reader| Ok(self.find(reader, id).await?.is_some());
+        Err(refusal!(tenant, "destination", id, reader => is_visible(reader).await))
     }
 
     async fn find(&self, tenant: Tenant, id: DestinationId) -> Result<Option<StoredDestination>> {

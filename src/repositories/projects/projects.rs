@@ -24,7 +24,9 @@ use crate::{
         audit_log,
         idempotency::{change_once, create_once},
         quotas::{self, may_have_project},
-        sql::{fetch_all_in, is_member, owned_by, owned_in, refusal},
+        sql::{
+            fetch_all_in, hindered_readers, is_member, key_belongs_to, owned_by, owned_in, refusal,
+        },
         streams::rows::end_all,
     },
 };
@@ -123,15 +125,12 @@ impl Projects {
                          (id, owner_id, name, disabled, reconnect_window_ms,
                           publish_conflict_policy, stream_key_hash, stream_key_sealed,
                           stream_key_hint, revision, create_time, update_time, outage_policy)
-                     select $1, m.organization_id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
-                     from memberships m
-                     where m.organization_id = $11 and m.user_id = $2
-                       and $12 like '%' || m.role || '%'
-                       and ($13 is null or exists (
-                           select 1 from api_keys k
-                           where k.id = $13
-                             and coalesce(k.organization_id, k.user_id) = m.organization_id))
-                       and ",
+                     select $1, $11, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
+                     where ",
+                        is_member!("$11", "$2", "$12"),
+                        " and ",
+                        key_belongs_to!("$11", "$13"),
+                        " and ",
                         may_have_project!("$11")
                     ),
                     [
@@ -195,10 +194,8 @@ impl Projects {
 
     /// Why a tenant cannot access a project with its role.
     pub(super) async fn refusal(&self, tenant: Tenant, id: ProjectId) -> Error {
-        refusal(tenant, ("project", id), async |tenant| {
-            Ok(self.find(tenant, id).await?.is_some())
-        })
-        .await
+        let is_visible = async |reader| Ok(self.find(reader, id).await?.is_some());
+        refusal!(tenant, "project", id, reader => is_visible(reader).await)
     }
 
     /// The projects of the tenant's organization, newest first.
@@ -247,7 +244,8 @@ impl Projects {
         }
     }
 
-    /// `NotFound` or `RoleInsufficient` unless the tenant may access its organization with its role.
+    /// `NotFound`, `RoleInsufficient`, `OrganizationSuspended` or `SecondFactorMissing` unless the
+    /// tenant may access its organization with its role.
     pub async fn require_organization(&self, tenant: Tenant) -> Result<()> {
         let is_member = async |tenant: Tenant| {
             exists!(
@@ -255,9 +253,8 @@ impl Projects {
                 concat!(
                     "select o.id from organizations o where o.id = $1 and ",
                     is_member!("o.id", "$2", "$3"),
-                    " and ($4 is null or exists (
-                          select 1 from api_keys k
-                          where k.id = $4 and coalesce(k.organization_id, k.user_id) = o.id))",
+                    " and ",
+                    key_belongs_to!("o.id", "$4"),
                 ),
                 [tenant.organization, tenant.user, tenant.roles(), tenant.key]
             )
@@ -265,8 +262,8 @@ impl Projects {
         match is_member(tenant).await? {
             true => Ok(()),
             false => {
-                let noun = ("organization", tenant.organization);
-                Err(refusal(tenant, noun, is_member).await)
+                let id = tenant.organization;
+                Err(refusal!(tenant, "organization", id, reader => is_member(reader).await))
             }
         }
     }
@@ -286,6 +283,24 @@ impl Projects {
             [tenant.user, tenant.key, tenant.roles()]
         )?;
         Ok(visible.into_iter().map(|(id,)| id).collect())
+    }
+
+    /// `OrganizationSuspended` or `SecondFactorMissing` if that keeps the tenant from seeing one of
+    /// these projects.
+    pub async fn require_unhindered(&self, tenant: Tenant, ids: &[ProjectId]) -> Result<()> {
+        for (error, reader) in hindered_readers(tenant) {
+            let hidden: Vec<(ProjectId,)> = fetch_all_in!(
+                self.database.reader(),
+                ["select p.id from projects p where p.id"],
+                ids,
+                [" and ", owned_by!("$2", "$3", "$4"), " limit 1"],
+                [reader.user, reader.key, reader.roles()]
+            )?;
+            if !hidden.is_empty() {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// The ids of the projects of the tenant's organization, newest first, at most `limit`.

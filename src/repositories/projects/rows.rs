@@ -90,14 +90,11 @@ pub(crate) async fn lock_owned(tx: &mut Transaction, tenant: Tenant, id: Project
 
 /// Why a tenant cannot access a project with its role.
 pub(super) async fn refusal_in(tx: &mut Transaction, tenant: Tenant, id: ProjectId) -> Error {
-    refusal(tenant, ("project", id), async |tenant: Tenant| {
-        exists!(
-            tx,
-            SELECT_OWNED,
-            [id, tenant.user, tenant.key, tenant.roles()]
-        )
-    })
-    .await
+    refusal!(tenant, "project", id, reader => exists!(
+        tx,
+        SELECT_OWNED,
+        [id, reader.user, reader.key, reader.roles()]
+    ))
 }
 
 /// Takes another revision of a locked project.

@@ -89,12 +89,14 @@ async fn lock_target(tx: &mut Transaction, target: Tenant) -> Result<()> {
         Transaction::Postgres(_) => select!(" for share of o"),
         Transaction::Sqlite(_) => select!(""),
     };
-    let noun = ("organization", target.organization);
     let mut is_member =
         async |tenant: Tenant| exists!(tx, sql, [tenant.organization, tenant.user, tenant.roles()]);
     match is_member(target).await? {
         true => Ok(()),
-        false => Err(refusal(target, noun, is_member).await),
+        false => {
+            let id = target.organization;
+            Err(refusal!(target, "organization", id, reader => is_member(reader).await))
+        }
     }
 }
 

@@ -85,7 +85,7 @@ macro_rules! select_begin_state {
                  select k.id, k.disabled, k.publish_held_until, k.publish_conflict_policy,
                         k.outage_policy, k.reconnect_window_ms, k.revision,
                         k.previous_key_hash, k.previous_key_expire_time, k.replaced_key_hash,
-                        u.suspend_time is not null as suspended,
+                        coalesce(u.suspend_time, o.suspend_time) is not null as suspended,
                         q.organization_id as limited_organization
                  from projects k
                  join organizations o on o.id = k.owner_id

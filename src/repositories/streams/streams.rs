@@ -109,8 +109,8 @@ impl Streams {
         if let Some(found) = self.find(tenant, id).await? {
             return Ok(found);
         }
-        let is_visible = async |tenant| Ok(self.find(tenant, id).await?.is_some());
-        Err(refusal(tenant, ("stream", id), is_visible).await)
+        let is_visible = async |reader| Ok(self.find(reader, id).await?.is_some());
+        Err(refusal!(tenant, "stream", id, reader => is_visible(reader).await))
     }
 
     async fn find(&self, tenant: Tenant, id: StreamId) -> Result<Option<Stream>> {

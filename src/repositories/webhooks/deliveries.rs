@@ -26,8 +26,8 @@ impl WebhookDeliveries {
         if let Some(found) = self.find(tenant, id).await? {
             return Ok(found);
         }
-        let is_visible = async |tenant| Ok(self.find(tenant, id).await?.is_some());
-        Err(refusal(tenant, ("webhook_delivery", id), is_visible).await)
+        let is_visible = async |reader| Ok(self.find(reader, id).await?.is_some());
+        Err(refusal!(tenant, "webhook_delivery", id, reader => is_visible(reader).await))
     }
 
     async fn find(&self, tenant: Tenant, id: WebhookDeliveryId) -> Result<Option<WebhookDelivery>> {

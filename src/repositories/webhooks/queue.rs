@@ -59,7 +59,9 @@ macro_rules! select_due {
              left join webhook_cursors c
                on c.webhook_id = pair.webhook_id and c.project_id = pair.project_id
              where w.id = pair.webhook_id and p.id = pair.project_id
-               and (select o.delete_time is null from organizations o where o.id = w.owner_id)
+               and (select o.delete_time is null and o.suspend_time is null
+                    from organizations o
+                    where o.id = w.owner_id)
                and (select u.suspend_time from users u where u.id = w.owner_id) is null
                and (c.revision is null
                     or (c.revision < p.revision and c.next_attempt_time <= $1

@@ -114,10 +114,8 @@ impl Webhooks {
 
     /// Why a tenant cannot access a webhook with its role.
     async fn refusal(&self, tenant: Tenant, id: WebhookId) -> Error {
-        refusal(tenant, ("webhook", id), async |tenant| {
-            Ok(self.find(tenant, id).await?.is_some())
-        })
-        .await
+        let is_visible = async |reader| Ok(self.find(reader, id).await?.is_some());
+        refusal!(tenant, "webhook", id, reader => is_visible(reader).await)
     }
 
     /// Where the messages of a webhook go, with its sealed secrets.
@@ -434,10 +432,8 @@ async fn find_in(tx: &mut Transaction, tenant: Tenant, id: WebhookId) -> Result<
 
 /// Why a tenant cannot access a webhook with its role.
 async fn refusal_in(tx: &mut Transaction, tenant: Tenant, id: WebhookId) -> Error {
-    refusal(tenant, ("webhook", id), async |tenant| {
-        Ok(find_in(tx, tenant, id).await?.is_some())
-    })
-    .await
+    let mut is_visible = async |reader| Ok(find_in(tx, reader, id).await?.is_some());
+    refusal!(tenant, "webhook", id, reader => is_visible(reader).await)
 }
 
 /// Writes the changed fields.

@@ -4,8 +4,8 @@ use crate::{
     auth::{ApiKeySecret, Sealer},
     domain::{
         ApiKeyId, AuditFilter, Email, Invalid, Name, Node, NodeId, OperatorAuditEvent, OperatorKey,
-        OperatorKeyState, OperatorLiveStream, Scope, Scopes, Time, UserAccount, UserFilter, UserId,
-        UserState, Worker,
+        OperatorKeyState, OperatorLiveStream, OrganizationAccount, OrganizationAccountFilter,
+        OrganizationState, Scope, Scopes, Time, UserAccount, UserFilter, UserId, UserState, Worker,
     },
     error::Error,
     proto::v1 as pb,
@@ -166,6 +166,35 @@ pub(super) fn read_list_users(
     })
 }
 
+/// Reads the filter and the page.
+pub(super) fn read_list_organizations(
+    message: pb::OperatorServiceListOrganizationsRequest,
+    caller: ApiKeyId,
+    page_tokens: &PageTokens,
+) -> Result<(OrganizationAccountFilter, PageRequest), Error> {
+    let pb::OperatorServiceListOrganizationsRequest {
+        user_id,
+        state,
+        created_after,
+        created_before,
+        page_size,
+        page_token,
+    } = message;
+    Fields::read_all(|fields| {
+        let user_id = fields.read_optional_id("user_id", &user_id);
+        let state = fields.read("state", read_filter::<OrganizationState>(state));
+        let created = read_created(fields, created_after, created_before);
+        let list = format!("organizations/{caller}/{user_id:?}/{state:?}/{created:?}");
+        let list = page_tokens.read(fields, list, page_size, &page_token);
+        let filter = OrganizationAccountFilter {
+            user_id: user_id?,
+            state: state?,
+            created: created?,
+        };
+        Some((filter, list?))
+    })
+}
+
 /// Reads the time of the last report and the page.
 pub(super) fn read_list_nodes(
     message: pb::ListNodesRequest,
@@ -313,6 +342,31 @@ impl From<UserAccount> for pb::UserAccount {
             user: Some(user.into()),
             state,
             suspend_time: suspend_time.map(timestamp),
+            project_count: count(project_count),
+            live_stream_count: count(live_stream_count),
+        }
+    }
+}
+
+impl From<OrganizationAccount> for pb::OrganizationAccount {
+    fn from(account: OrganizationAccount) -> Self {
+        let state = pb::OrganizationState::from(account.state()).into();
+        let OrganizationAccount {
+            id,
+            display_name,
+            create_time,
+            suspend_time,
+            member_count,
+            project_count,
+            live_stream_count,
+        } = account;
+        Self {
+            id: id.to_string(),
+            display_name,
+            state,
+            create_time: Some(timestamp(create_time)),
+            suspend_time: suspend_time.map(timestamp),
+            member_count: count(member_count),
             project_count: count(project_count),
             live_stream_count: count(live_stream_count),
         }

@@ -21,7 +21,7 @@ impl OperatorService {
         Caller::of(&request)?.operator_key()?;
         let id = read_id("organization_id", &request.get_ref().organization_id)?;
 
-        let (quota, used) = self.quotas.get_of(id, now()).await?;
+        let (quota, used) = self.quotas.get(id, now()).await?;
 
         Ok(Response::new(pb::GetOrganizationQuotaResponse {
             quota: Some(quota.into()),
@@ -47,7 +47,7 @@ impl OperatorService {
 
         let audit = audit.with_resource(id);
         self.quotas.set(id, quota, &audit, now).await?;
-        let (quota, used) = self.quotas.get_of(id, now).await?;
+        let (quota, used) = self.quotas.get(id, now).await?;
 
         Ok(Response::new(pb::SetOrganizationQuotaResponse {
             quota: Some(quota.into()),

@@ -6,7 +6,10 @@ use crate::{
     domain::AuditContext,
     error::Result,
     proto::v1 as pb,
-    repositories::{AuditLog, LiveStreams, Nodes, OperatorKeys, Quotas, UserAccounts, Workers},
+    repositories::{
+        AuditLog, LiveStreams, Nodes, OperatorKeys, OrganizationAccounts, Quotas, UserAccounts,
+        Workers,
+    },
     services::{
         paging::PageTokens,
         rpc::{implement_service, request_origin},
@@ -21,6 +24,7 @@ pub struct OperatorService {
     pub(super) nodes: Nodes,
     pub(super) workers: Workers,
     pub(super) live_streams: LiveStreams,
+    pub(super) organizations: OrganizationAccounts,
     pub(super) quotas: Quotas,
     pub(super) audit_log: AuditLog,
     pub(super) revocations: Revocations,
@@ -37,6 +41,7 @@ impl OperatorService {
             nodes: Nodes::new(database.clone()),
             workers: Workers::new(database.clone()),
             live_streams: LiveStreams::new(database.clone()),
+            organizations: OrganizationAccounts::new(database.clone()),
             quotas: Quotas::new(database.clone()),
             audit_log: AuditLog::new(database),
             revocations,
@@ -65,6 +70,9 @@ implement_service! {
         rpc get_user(pb::GetUserRequest) -> pb::GetUserResponse;
         rpc suspend_user(pb::SuspendUserRequest) -> pb::SuspendUserResponse;
         rpc resume_user(pb::ResumeUserRequest) -> pb::ResumeUserResponse;
+        rpc list_organizations(pb::OperatorServiceListOrganizationsRequest) -> pb::OperatorServiceListOrganizationsResponse;
+        rpc suspend_organization(pb::SuspendOrganizationRequest) -> pb::SuspendOrganizationResponse;
+        rpc resume_organization(pb::ResumeOrganizationRequest) -> pb::ResumeOrganizationResponse;
         rpc get_organization_quota(pb::GetOrganizationQuotaRequest) -> pb::GetOrganizationQuotaResponse;
         rpc set_organization_quota(pb::SetOrganizationQuotaRequest) -> pb::SetOrganizationQuotaResponse;
         rpc list_nodes(pb::ListNodesRequest) -> pb::ListNodesResponse;

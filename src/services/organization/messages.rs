@@ -6,7 +6,8 @@ use crate::{
     auth::{MailToken, Sealer},
     domain::{
         CreateTimeRange, Email, Invalid, Invitation, InvitationId, Member, Name, NewInvitation,
-        Organization, OrganizationAuditEvent, OrganizationId, Role, Tenant, UserId,
+        Organization, OrganizationAuditEvent, OrganizationId, OrganizationUpdate, Role, Tenant,
+        UserId,
     },
     error::Error,
     proto::v1 as pb,
@@ -42,13 +43,14 @@ pub(super) fn read_update_organization(
     message: pb::UpdateOrganizationRequest,
     user: UserId,
     sealer: &Sealer,
-) -> Result<(OrganizationId, Option<Name>, ChangeOptions), Error> {
+) -> Result<(OrganizationId, OrganizationUpdate, ChangeOptions), Error> {
     let content = message.encode_to_vec();
     let pb::UpdateOrganizationRequest {
         organization_id,
         display_name,
         etag,
         request_id,
+        require_second_factor,
     } = message;
     Fields::read_all(|fields| {
         let id = fields.read("organization_id", OrganizationId::parse(&organization_id));
@@ -60,7 +62,11 @@ pub(super) fn read_update_organization(
             etag: read_etag(etag),
             idempotency: idempotency?,
         };
-        Some((id?, display_name?, options))
+        let update = OrganizationUpdate {
+            display_name: display_name?,
+            require_second_factor,
+        };
+        Some((id?, update, options))
     })
 }
 
@@ -194,6 +200,9 @@ impl From<Organization> for pb::Organization {
             role,
             create_time,
             update_time,
+            suspend_time,
+            require_second_factor,
+            lacks_second_factor: _,
         } = organization;
         Self {
             id: id.to_string(),
@@ -203,6 +212,8 @@ impl From<Organization> for pb::Organization {
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
             etag,
+            suspend_time: suspend_time.map(timestamp),
+            require_second_factor,
         }
     }
 }
@@ -233,7 +244,7 @@ impl From<OrganizationAuditEvent> for pb::OrganizationAuditEvent {
         let OrganizationAuditEvent { event, user_id } = entry;
         Self {
             event: Some(event.into()),
-            user_id: user_id.to_string(),
+            user_id: user_id.map(|id| id.to_string()).unwrap_or_default(),
         }
     }
 }

@@ -79,14 +79,17 @@ impl OrganizationService {
         &self,
         request: Request<pb::UpdateOrganizationRequest>,
     ) -> Result<Response<pb::UpdateOrganizationResponse>> {
-        let change = self.change(&request, "UpdateOrganization", Role::Admin)?;
-        let (id, display_name, options) =
+        let change = match request.get_ref().require_second_factor {
+            None => self.change(&request, "UpdateOrganization", Role::Admin)?,
+            Some(_) => self.sensitive_change(&request, "UpdateOrganization", Role::Owner)?,
+        };
+        let (id, update, options) =
             read_update_organization(request.into_inner(), change.tenant.user, &self.sealer)?;
 
         let Change { tenant, audit } = change.in_organization(id).of(id);
         let organization = self
             .organizations
-            .update(tenant, display_name.as_ref(), &options, &audit, now())
+            .update(tenant, &update, &options, &audit, now())
             .await?;
 
         let organization = Some(organization.into());

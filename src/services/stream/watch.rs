@@ -108,15 +108,26 @@ impl<M: WatchResponse> WatchSession<M> {
     }
 
     /// Removes the projects that the caller cannot see any more. Ends a watch of all projects of an
-    /// organization in which the user is no member any more.
+    /// organization in which the user is no member any more, and one of a project whose organization
+    /// is suspended or requires a second factor.
     async fn remove_invisible(&mut self) -> Result<(), StreamEnd> {
         if self.is_of_all {
             self.projects.require_organization(self.tenant).await?;
         }
         for ids in self.watch.projects().chunks(VISIBILITY_BATCH_SIZE) {
             let visible = self.projects.visible(self.tenant, ids).await?;
-            for id in ids.iter().filter(|id| !visible.contains(id)) {
-                self.remove(*id).await?;
+            let hidden: Vec<_> = ids
+                .iter()
+                .copied()
+                .filter(|id| !visible.contains(id))
+                .collect();
+            if !hidden.is_empty() {
+                self.projects
+                    .require_unhindered(self.tenant, &hidden)
+                    .await?;
+            }
+            for id in hidden {
+                self.remove(id).await?;
             }
         }
         Ok(())

@@ -132,6 +132,15 @@ impl StreamService {
             points.extend(found.into_iter().map(|point| (point.project_id, point)));
         }
 
+        let missing: Vec<_> = named.iter().map(|(id, _)| *id).collect();
+        let missing: Vec<_> = missing
+            .into_iter()
+            .filter(|id| !points.contains_key(id))
+            .collect();
+        if !missing.is_empty() {
+            self.projects.require_unhindered(tenant, &missing).await?;
+        }
+
         let mut progress = WatchProgress::default();
         for (id, after) in named {
             let phase = first_phase::<M>(*id, *after, points.get(id))?;

@@ -110,6 +110,7 @@ pub(in crate::services) fn read_quota(
         live_streams,
         stream_minutes,
         delivered_bytes,
+        members,
     } = quota;
     let mut read = |field: &str, limit: Option<i64>| {
         fields.read_optional(&format!("quota.{field}"), limit.map(not_negative))
@@ -119,12 +120,14 @@ pub(in crate::services) fn read_quota(
     let live_streams = read("live_streams", live_streams);
     let stream_minutes = read("stream_minutes", stream_minutes);
     let delivered_bytes = read("delivered_bytes", delivered_bytes);
+    let members = read("members", members);
     Some(Quota {
         projects: projects?,
         destinations: destinations?,
         live_streams: live_streams?,
         stream_minutes: stream_minutes?,
         delivered_bytes: delivered_bytes?,
+        members: members?,
     })
 }
 
@@ -136,6 +139,7 @@ impl From<Quota> for pb::Quota {
             live_streams,
             stream_minutes,
             delivered_bytes,
+            members,
         } = quota;
         Self {
             projects,
@@ -143,6 +147,7 @@ impl From<Quota> for pb::Quota {
             live_streams,
             stream_minutes,
             delivered_bytes,
+            members,
         }
     }
 }

@@ -64,10 +64,8 @@ impl UsageService {
         let id = &request.get_ref().organization_id;
         let tenant = Fields::read_all(|fields| read_organization(fields, own, id))?;
 
-        self.projects
-            .require_chosen_organization(tenant, own)
-            .await?;
-        let (quota, used) = self.quotas.get(tenant, now()).await?;
+        self.projects.require_organization(tenant).await?;
+        let (quota, used) = self.quotas.get(tenant.organization, now()).await?;
 
         Ok(Response::new(pb::GetQuotaResponse {
             quota: Some(quota.into()),

@@ -10,7 +10,7 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 45] = [
+const IDEMPOTENT: [&str; 47] = [
     "AcceptInvitation",
     "AdoptApiKey",
     "BeginPasskeyAuthentication",
@@ -41,6 +41,7 @@ const IDEMPOTENT: [&str; 45] = [
     "RequestEmailVerification",
     "RequestPasswordReset",
     "ResetPassword",
+    "ResumeOrganization",
     "ResumeUser",
     "RevealStreamKey",
     "RevokeInvitation",
@@ -50,6 +51,7 @@ const IDEMPOTENT: [&str; 45] = [
     "SignInWithIdToken",
     "SignInWithPasskey",
     "SignOut",
+    "SuspendOrganization",
     "SuspendUser",
     "SyncNode",
     "TestWebhook",

@@ -54,6 +54,8 @@ fn one_of_each() -> Vec<Error> {
         Error::ApiKeyInvalid,
         Error::ScopeMissing(Scope::ProjectsRead),
         Error::RoleInsufficient(Role::Admin),
+        Error::OrganizationSuspended,
+        Error::SecondFactorMissing,
         Error::OrganizationPersonal,
         Error::LastOwner,
         Error::OrganizationLimit,

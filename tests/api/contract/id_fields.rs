@@ -294,6 +294,12 @@ pub fn id_fields() -> Vec<IdField> {
             pb::SuspendUserRequest { user_id: id };
         "OperatorService/ResumeUser user_id": Kind::Operator, id =>
             pb::ResumeUserRequest { user_id: id };
+        "OperatorService/ListOrganizations user_id": Kind::Operator, id =>
+            pb::OperatorServiceListOrganizationsRequest { user_id: id, ..Default::default() };
+        "OperatorService/SuspendOrganization organization_id": Kind::Operator, id =>
+            pb::SuspendOrganizationRequest { organization_id: id };
+        "OperatorService/ResumeOrganization organization_id": Kind::Operator, id =>
+            pb::ResumeOrganizationRequest { organization_id: id };
         "OperatorService/ListWorkers node_id": Kind::Machine, id =>
             pb::ListWorkersRequest { node_id: id, ..Default::default() };
         "OperatorService/ListLiveStreams user_id": Kind::Operator, id =>

@@ -124,6 +124,8 @@ pub struct Rows {
     destination: String,
     organization: String,
     other_organization: String,
+    /// A member of each of these organizations.
+    members: Vec<String>,
     /// A time between the creation of the organizations and their other rows.
     later: Timestamp,
     /// A time between the first and the last rows of each list.
@@ -170,13 +172,15 @@ impl Rows {
         let organization = fixture::create(&owner).await.id;
         let other_organization = fixture::create(&owner).await.id;
         let later = now();
+        let mut members = Vec::new();
         for organization in [&organization, &other_organization] {
             let (project, key) = fixture::create_project(&owner, organization).await.unwrap();
             let media = server.media_server().await;
             let stream = media.live(&key, &project.id).await;
             media.end(&stream, &project.id).await;
             let role = pb::OrganizationRole::Viewer;
-            fixture::join(&server, &owner, organization, role).await;
+            let member = fixture::join(&server, &owner, organization, role).await;
+            members.push(member.user.id);
             let request = pb::CreateApiKeyRequest {
                 organization_id: organization.clone(),
                 ..calls::api_key_request(&["projects:read"])
@@ -193,6 +197,7 @@ impl Rows {
         let rows = Self {
             organization,
             other_organization,
+            members,
             later,
             project: first.project.id.clone(),
             other_project: second.project.id.clone(),
@@ -261,6 +266,11 @@ impl Rows {
         };
         let client = Client::with_token(&self.server.channel, &self.operator);
         client.operator.clone().suspend_user(suspend).await.unwrap();
+        let suspend = pb::SuspendOrganizationRequest {
+            organization_id: fixture::create(&self.owner).await.id,
+        };
+        let mut operator = client.operator.clone();
+        operator.suspend_organization(suspend).await.unwrap();
         let unused = pb::CreateOperatorKeyRequest {
             display_name: "unused".to_owned(),
             scopes: vec!["streams:publish".to_owned()],
@@ -356,6 +366,12 @@ impl Rows {
                 state Divides i32::from => [1, 2];
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];
+            },
+            list! { "OperatorService/ListOrganizations" OperatorServiceListOrganizationsRequest {};
+                user_id Selects same => [&self.members[0], &self.members[1]];
+                state Divides i32::from => [1, 2];
+                created_after Selects time => [later];
+                created_before Selects time => [later];
             },
             list! { "OperatorService/ListNodes" ListNodesRequest {};
                 reported_after Divides time => [always, never];

@@ -2,7 +2,10 @@
 //! else.
 
 use rstest::rstest;
-use sluice::{domain::Role, proto::v1 as pb};
+use sluice::{
+    domain::{Role, Scope},
+    proto::v1 as pb,
+};
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
@@ -15,7 +18,7 @@ use super::{
 };
 use crate::{
     auth::{calls, passkey_calls, second_factor_calls},
-    harness::{Engine, Postgres, Sqlite, TestServer, User, refused},
+    harness::{Engine, Postgres, Sqlite, TestServer, User, eventually, refused},
     organization::fixture,
     webhooks::fixture::{create_quiet, plant_delivery},
 };
@@ -41,7 +44,7 @@ use Access::{Account, Machine, Member, Session, Unnamed, Visible};
 use Role::{Admin, Owner, Producer, Viewer};
 
 /// The access to every RPC. A test compares the names with the descriptor set.
-const ACCESS: [(&str, Access); 108] = [
+const ACCESS: [(&str, Access); 111] = [
     ("AuthService/SignUp", Unnamed),
     ("AuthService/SignIn", Unnamed),
     ("AuthService/SignInWithIdToken", Unnamed),
@@ -117,6 +120,9 @@ const ACCESS: [(&str, Access); 108] = [
     ("OperatorService/GetUser", Unnamed),
     ("OperatorService/SuspendUser", Unnamed),
     ("OperatorService/ResumeUser", Unnamed),
+    ("OperatorService/ListOrganizations", Unnamed),
+    ("OperatorService/SuspendOrganization", Unnamed),
+    ("OperatorService/ResumeOrganization", Unnamed),
     ("OperatorService/GetOrganizationQuota", Unnamed),
     ("OperatorService/SetOrganizationQuota", Unnamed),
     ("OperatorService/ListNodes", Unnamed),
@@ -208,6 +214,18 @@ const CALLERS: [Caller; 13] = [
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "RESOURCE_NOT_FOUND");
 const INSUFFICIENT: (Code, &str) = (Code::PermissionDenied, "ROLE_INSUFFICIENT");
+const SUSPENDED: (Code, &str) = (Code::PermissionDenied, "ORGANIZATION_SUSPENDED");
+const UNPROTECTED: (Code, &str) = (Code::PermissionDenied, "SECOND_FACTOR_MISSING");
+
+/// What keeps members from using their organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hindrance {
+    Nothing,
+    /// An operator has suspended it.
+    Suspension,
+    /// It requires a second factor. Only its owner has one.
+    SecondFactor,
+}
 
 impl Caller {
     /// The role in the organization.
@@ -222,8 +240,8 @@ impl Caller {
         !matches!(self, Self::Member(_) | Self::RemovedMember | Self::Stranger)
     }
 
-    /// The error of a call with a field; `None` if it is permitted.
-    fn refusal(self, field: &IdField) -> Option<(Code, &'static str)> {
+    /// The error of a call with a field of an organization; `None` if it is permitted.
+    fn refusal(self, field: &IdField, hindrance: Hindrance) -> Option<(Code, &'static str)> {
         let access = access(field.path());
         if self == Self::KeyOfRemovedMember {
             return Some((Code::Unauthenticated, "ACCESS_TOKEN_INVALID"));
@@ -240,6 +258,13 @@ impl Caller {
         let Some(role) = self.role() else {
             return Some(NOT_FOUND);
         };
+        if matches!(access, Member(_) | Session(_) | Visible(_)) {
+            match hindrance {
+                Hindrance::Suspension => return Some(SUSPENDED),
+                Hindrance::SecondFactor if role != Owner => return Some(UNPROTECTED),
+                Hindrance::SecondFactor | Hindrance::Nothing => {}
+            }
+        }
         match access {
             Member(lowest) | Session(lowest) if !role.includes(lowest) => Some(INSUFFICIENT),
             Visible(lowest) if !role.includes(lowest) => Some(NOT_FOUND),
@@ -426,20 +451,48 @@ impl Fixture {
     ) {
         let unknown = Uuid::now_v7().to_string();
         let known = studio.resource(field.resource().unwrap());
+        // A member may learn of what exists.
+        let hides = ![INSUFFICIENT, SUSPENDED, UNPROTECTED].contains(&class);
         let mut errors = Vec::new();
         for id in [known, &unknown] {
             let answer = self.send(field, token, studio.request(field, id)).await;
             let what = format!("{} called by {caller:?}", field.name);
             let status = answer.err().unwrap_or_else(|| panic!("{what} succeeded"));
             errors.push(ObservableError::of(&status).with_id_masked(id));
-            // A member may learn of what exists.
-            if id == known || class != INSUFFICIENT {
+            if id == known || hides {
                 assert_eq!(refused::<()>(Err(status)).class(), class, "{what}");
             }
         }
-        if class != INSUFFICIENT {
+        if hides {
             assert_eq!(errors[0], errors[1], "{} called by {caller:?}", field.name);
         }
+    }
+
+    /// All calls that are not permitted are refused, and write nothing; returns their number.
+    async fn assert_all_refused(
+        &self,
+        studio: &Studio,
+        callers: &[(Caller, String)],
+        hindrance: Hindrance,
+    ) -> usize {
+        let before = settled_dump(&self.server.database).await;
+        let mut refusals = 0;
+        for field in id_fields() {
+            if field.resource().is_none() {
+                continue;
+            }
+            for (caller, token) in callers {
+                if let Some(class) = caller.refusal(&field, hindrance) {
+                    let caller = (*caller, &**token);
+                    self.assert_refused(studio, &field, caller, class).await;
+                    refusals += 1;
+                }
+            }
+            // Not even an audit event.
+            let after = settled_dump(&self.server.database).await;
+            assert_eq!(after, before, "{}", field.name);
+        }
+        refusals
     }
 }
 
@@ -483,26 +536,65 @@ async fn no_rpc_serves_a_caller_without_the_role_that_it_requires(
     for caller in CALLERS {
         callers.push((caller, fixture.token(&studio, caller).await));
     }
-    let before = settled_dump(&fixture.server.database).await;
 
-    let mut refusals = 0;
-    for field in id_fields() {
-        if field.resource().is_none() {
-            continue;
-        }
-        for (caller, token) in &callers {
-            if let Some(class) = caller.refusal(&field) {
-                let caller = (*caller, &**token);
-                let refused = fixture.assert_refused(&studio, &field, caller, class);
-                refused.await;
-                refusals += 1;
-            }
-        }
-        // None of these calls may write anything, not even an audit event.
-        let after = settled_dump(&fixture.server.database).await;
-        assert_eq!(after, before, "{}", field.name);
-    }
+    let refusals = fixture
+        .assert_all_refused(&studio, &callers, Hindrance::Nothing)
+        .await;
     assert!(refusals > 500, "{refusals}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_rpc_serves_a_member_or_a_key_of_a_suspended_organization(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let studio = fixture.studio().await;
+    let mut callers = Vec::new();
+    for caller in CALLERS {
+        callers.push((caller, fixture.token(&studio, caller).await));
+    }
+    let operator = fixture.server.operator(&[Scope::OperatorWrite]).await;
+    let suspend = pb::SuspendOrganizationRequest {
+        organization_id: studio.id.clone(),
+    };
+    let mut operator = operator.operator.clone();
+    operator.suspend_organization(suspend).await.unwrap();
+    eventually("the stream ends", async || {
+        let live = "select count(*) from streams where end_time is null";
+        (fixture.server.database.number(live).await == 0).then_some(())
+    })
+    .await;
+
+    let refusals = fixture
+        .assert_all_refused(&studio, &callers, Hindrance::Suspension)
+        .await;
+    assert!(refusals > 900, "{refusals}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_rpc_serves_a_member_or_a_key_without_the_second_factor_that_is_required(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let studio = fixture.studio().await;
+    let mut callers = Vec::new();
+    for caller in CALLERS {
+        callers.push((caller, fixture.token(&studio, caller).await));
+    }
+    let require = pb::UpdateOrganizationRequest {
+        organization_id: studio.id.clone(),
+        require_second_factor: Some(true),
+        ..Default::default()
+    };
+    let mut organizations = fixture.member(Owner).client.organization.clone();
+    organizations.update_organization(require).await.unwrap();
+
+    let refusals = fixture
+        .assert_all_refused(&studio, &callers, Hindrance::SecondFactor)
+        .await;
+    assert!(refusals > 700, "{refusals}");
 }
 
 #[rstest]
@@ -523,7 +615,7 @@ async fn every_rpc_serves_the_members_and_keys_with_the_role_that_it_requires(
             continue;
         };
         for (caller, shared_token) in CALLERS.into_iter().zip(&tokens) {
-            if caller.refusal(&field).is_some() {
+            if caller.refusal(&field, Hindrance::Nothing).is_some() {
                 continue;
             }
             let answer = if only_reads(field.path()) {

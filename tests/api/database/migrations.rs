@@ -368,6 +368,26 @@ const LANDED: &[(&str, &str, &str)] = &[
         "40_update_streams_in_place.sql",
         "e96573c48a3915130f6590be8e6d22a76d9ee2b594f5959fe3be3e894ff18799",
     ),
+    (
+        "postgres",
+        "42_suspend_organizations.sql",
+        "9d882fee157637c5930ab52e514348aa58a8c608407ab44dde9e8d7cc7a076ce",
+    ),
+    (
+        "sqlite",
+        "42_suspend_organizations.sql",
+        "477befa250ed34305deeb21612cf1452dd96bbeb88c58680d585439ce0188b2e",
+    ),
+    (
+        "postgres",
+        "43_require_second_factors.sql",
+        "9a5a66c2fed494b53a71fdf587e0b7560e71d07fb559d40ee7b1c81ca610c703",
+    ),
+    (
+        "sqlite",
+        "43_require_second_factors.sql",
+        "5728e66c1b91e97b65f55736103858c3810eba4eef67f4931fe1fea9d64d2bb8",
+    ),
 ];
 
 #[rstest]

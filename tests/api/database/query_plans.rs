@@ -132,7 +132,7 @@ const ALLOWED: [(&str, &str); 6] = [
     ),
     (
         "u.suspend_time is not null",
-        "an index has the suspended accounts only",
+        "indexes have the suspended accounts and organizations only",
     ),
     ("from keys", "a ring has a few keys"),
     (

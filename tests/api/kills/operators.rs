@@ -15,6 +15,7 @@ const QUOTA: pb::Quota = pb::Quota {
     live_streams: None,
     stream_minutes: None,
     delivered_bytes: None,
+    members: Some(6),
 };
 
 /// Creates and revokes operator keys; suspends and resumes users.

@@ -8,6 +8,7 @@ use super::fixture::Fixture;
 use crate::{
     auth::calls::{exchange_api_key, sign_in},
     harness::{CommandOutput, Engine, Postgres, Process, Sqlite, exchange, refused},
+    organization::fixture::{create as create_organization, verified_user},
     relay::fixture::Worker,
 };
 
@@ -88,14 +89,14 @@ async fn an_operator_changes_single_limits_of_a_quota(#[values(Sqlite, Postgres)
     let id = &*ada.user.id;
 
     let none = printed(&fixture, &["get-quota", id]).await;
-    assert_eq!(none.matches("unlimited").count(), 5, "{none}");
+    assert_eq!(none.matches("unlimited").count(), 6, "{none}");
     let set = ["set-quota", id, "--projects=1", "--delivered-bytes=1000000"];
     let set = printed(&fixture, &set).await;
-    assert_eq!(set.matches("unlimited").count(), 3, "{set}");
+    assert_eq!(set.matches("unlimited").count(), 4, "{set}");
     assert!(set.contains("1000000"), "{set}");
 
     let lifted = printed(&fixture, &["set-quota", id, "--projects", "unlimited"]).await;
-    assert_eq!(lifted.matches("unlimited").count(), 4, "{lifted}");
+    assert_eq!(lifted.matches("unlimited").count(), 5, "{lifted}");
     assert!(
         lifted.contains("1000000"),
         "the other limit stays: {lifted}"
@@ -134,6 +135,33 @@ async fn an_operator_suspends_and_resumes_a_user(#[values(Sqlite, Postgres)] eng
     .await;
     assert!(log.contains(&ada.user.id), "{log}");
     assert!(log.contains(&fixture.key_id), "{log}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_operator_suspends_and_resumes_an_organization(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let fixture = Fixture::start(engine).await;
+    let owner = verified_user(&fixture.server).await;
+    let id = &*create_organization(&owner).await.id;
+
+    let suspended = printed(&fixture, &["suspend-organization", id]).await;
+    assert!(suspended.contains("SUSPENDED"), "{suspended}");
+    let listed = printed(&fixture, &["list-organizations", "--suspended"]).await;
+    assert!(listed.contains(id), "{listed}");
+    let resumed = json(&fixture, &["resume-organization", id]).await;
+    assert_eq!(
+        resumed["organization"]["state"],
+        "ORGANIZATION_STATE_ACTIVE"
+    );
+    let listed = printed(&fixture, &["list-organizations", "--suspended"]).await;
+    assert!(!listed.contains(id), "{listed}");
+    let member = format!("--user-id={}", owner.user.id);
+    let listed = json(&fixture, &["list-organizations", &member]).await;
+    assert_eq!(listed["organizations"][0]["id"], *id);
+    let personal = admin(&fixture, &["suspend-organization", &owner.user.id]).await;
+    assert_eq!(personal.exit_code, Some(5), "{personal:?}");
 }
 
 #[rstest]

@@ -8,6 +8,7 @@ mod fixture;
 mod keys;
 mod lists;
 mod maintenance_output;
+mod organizations;
 mod page_tokens;
 mod suspension;
 mod time_limits;

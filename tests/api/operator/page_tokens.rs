@@ -13,6 +13,7 @@ use crate::{
         raw_rpc::{bearer, call},
     },
     harness::{Client, Engine, MediaServer, Postgres, Sqlite, exchange, refused},
+    organization::fixture::{create, verify},
     relay::fixture::Worker,
 };
 
@@ -47,12 +48,13 @@ macro_rules! lists {
     };
 }
 
-fn lists() -> [List; 6] {
+fn lists() -> [List; 7] {
     lists! {
         "ListAuditEvents" OperatorServiceListAuditEventsRequest;
         "ListLiveStreams" ListLiveStreamsRequest;
         "ListNodes" ListNodesRequest;
         "ListOperatorKeys" ListOperatorKeysRequest;
+        "ListOrganizations" OperatorServiceListOrganizationsRequest;
         "ListUsers" ListUsersRequest;
         "ListWorkers" ListWorkersRequest;
     }
@@ -77,6 +79,8 @@ async fn fill(fixture: &Fixture) {
             .operator_of_node(node_id, &[Scope::StreamsPublish])
             .await;
         let owner = fixture.server.user().await;
+        verify(&fixture.server.database, &owner).await;
+        create(&owner).await;
         let (_, stream_key) = owner.project().await;
         let publisher = pb::Publisher {
             node_id: node_id.to_owned(),

@@ -7,5 +7,6 @@ mod invitations;
 mod members;
 mod organizations;
 mod projects;
-mod watches;
+mod second_factor;
+pub mod watches;
 mod webhooks;

@@ -5,15 +5,21 @@ use tonic::Code;
 use super::fixture::{FLAGS, HOURS, plant_record};
 use crate::{
     harness::{Client, Engine, MediaServer, Postgres, Refusal, Sqlite, TestServer, User, refused},
+    organization::fixture::{accept, create, invite, token, verified_user},
     project::fixtures::youtube_destination,
     relay::fixture::Fixture,
 };
 
 /// Sets the quota of the personal organization of a user.
 async fn set_quota(server: &TestServer, user: &User, quota: pb::Quota) {
+    set_quota_of(server, &user.user.id, quota).await;
+}
+
+/// Sets the quota of an organization.
+async fn set_quota_of(server: &TestServer, organization_id: &str, quota: pb::Quota) {
     let operator = server.operator(&[Scope::OperatorWrite]).await;
     let request = pb::SetOrganizationQuotaRequest {
-        organization_id: user.user.id.clone(),
+        organization_id: organization_id.to_owned(),
         quota: Some(quota),
     };
     let mut operator = operator.operator.clone();
@@ -78,6 +84,56 @@ async fn parallel_calls_at_two_replicas_never_exceed_the_quota_of_projects(
     assert_eq!(created, 3);
     let projects = "select count(*) from projects";
     assert_eq!(server.database.number(projects).await, 3);
+}
+
+#[rstest]
+#[tokio::test]
+async fn parallel_acceptances_at_two_replicas_never_exceed_the_quota_of_members(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let server = TestServer::start(engine).await;
+    let owner = verified_user(&server).await;
+    let id = create(&owner).await.id;
+    let quota = pb::Quota {
+        members: Some(3),
+        ..Default::default()
+    };
+    set_quota_of(&server, &id, quota).await;
+    let replica = server.replica().await;
+    let mut calls = Vec::new();
+    for at in 0..6 {
+        let user = verified_user(&server).await;
+        let role = pb::OrganizationRole::Viewer;
+        invite(&owner, &id, &user.email, role).await.unwrap();
+        let token = token(&server.database, &user.email).await;
+        let channel = [&server.channel, &replica][at % 2];
+        let client = Client::with_token(channel, &user.tokens.access_token);
+        calls.push((User { client, ..user }, token));
+    }
+
+    let calls = calls.into_iter().map(|(user, token)| {
+        tokio::spawn(async move {
+            accept(&user, &token)
+                .await
+                .map_err(|error| (error, user, token))
+        })
+    });
+    let mut refusals = Vec::new();
+    for call in calls.collect::<Vec<_>>() {
+        if let Err((status, user, token)) = call.await.unwrap() {
+            assert_exceeded(&refused::<()>(Err(status)), "members", "3");
+            refusals.push((user, token));
+        }
+    }
+
+    assert_eq!(refusals.len(), 4);
+    let members = "select count(*) from memberships m
+        join organizations o on o.id = m.organization_id where not o.personal";
+    assert_eq!(server.database.number(members).await, 3);
+    // The invitation is still there when there is room.
+    set_quota_of(&server, &id, pb::Quota::default()).await;
+    let (user, token) = &refusals[0];
+    accept(user, token).await.unwrap();
 }
 
 #[rstest]
@@ -319,6 +375,7 @@ async fn an_owner_sees_the_quota_and_what_is_used(#[values(Sqlite, Postgres)] en
         live_streams: Some(1),
         stream_minutes: Some(0),
         delivered_bytes: Some(0),
+        members: Some(1),
     };
     let expected = pb::GetQuotaResponse {
         quota: Some(quota),

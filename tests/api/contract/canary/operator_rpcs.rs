@@ -105,6 +105,20 @@ impl Recorder {
         };
         let rpc = "OperatorService/GetOrganizationQuota";
         self.call::<()>(Succeeds, rpc, token, request).await;
+        let rpc = "OperatorService/ListOrganizations";
+        let list = pb::OperatorServiceListOrganizationsRequest::default();
+        self.call::<()>(Succeeds, rpc, token, list).await;
+        // A personal organization is not suspended.
+        let request = pb::SuspendOrganizationRequest {
+            organization_id: id.clone(),
+        };
+        let rpc = "OperatorService/SuspendOrganization";
+        self.call::<()>(Fails, rpc, token, request).await;
+        let request = pb::ResumeOrganizationRequest {
+            organization_id: self.new_secret("secret instead of a suspended organization"),
+        };
+        let rpc = "OperatorService/ResumeOrganization";
+        self.call::<()>(Fails, rpc, token, request).await;
         let request = pb::SuspendUserRequest {
             user_id: id.clone(),
         };

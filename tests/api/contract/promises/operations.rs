@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 119] = [
+pub const PROMISES: [Promise; 121] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -541,6 +541,10 @@ pub const PROMISES: [Promise; 119] = [
         &["operator::admin_commands::an_operator_suspends_and_resumes_a_user"],
     ),
     (
+        "`list-organizations`, `suspend-organization`",
+        &["operator::admin_commands::an_operator_suspends_and_resumes_an_organization"],
+    ),
+    (
         "`get-quota`, `set-quota`",
         &["operator::admin_commands::an_operator_changes_single_limits_of_a_quota"],
     ),
@@ -618,6 +622,14 @@ pub const PROMISES: [Promise; 119] = [
             "operator::suspension::a_suspended_user_cannot_sign_in_even_with_the_correct_password",
             "operator::suspension::a_resumed_user_signs_in_and_publishes_again_but_ended_sessions_stay_ended",
             "operations::metrics::suspended_users_and_their_refused_publishers_are_counted",
+        ],
+    ),
+    (
+        "**Suspension of an organization** (`suspend-organization`) refuses",
+        &[
+            "operator::organizations::calls_of_members_and_keys_in_a_suspended_organization_are_refused",
+            "operator::organizations::watches_and_streams_of_a_suspended_organization_end_on_every_replica",
+            "operator::organizations::webhooks_of_a_suspended_organization_get_its_events_when_it_is_resumed",
         ],
     ),
     (
