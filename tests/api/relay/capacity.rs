@@ -3,7 +3,7 @@
 use rstest::rstest;
 use sluice::proto::v1::{self as pb, watch_projects_response::Event};
 
-use super::fixture::{Fixture, destination_request, state_report};
+use super::fixture::{Fixture, broadcasting_report, destination_request, state_report};
 use crate::harness::{Engine, MediaServer, Postgres, ProjectsWatcher, Sqlite, eventually};
 use pb::{IssueCode, MediaIssueCode, RelayState};
 
@@ -96,7 +96,13 @@ async fn a_relay_for_which_its_worker_has_no_room_has_an_issue_until_there_is_ro
         false => (second, first),
     };
 
-    let issue = without_worker(&fixture, &live, &waiting).await;
+    let issue = eventually("the other relay has an issue", async || {
+        worker.report(vec![broadcasting_report(&held, 5)]).await;
+        let mut relay = relay_to(&fixture, &live, &waiting).await;
+        (!relay.issues.is_empty()).then(|| relay.issues.remove(0))
+    })
+    .await;
+    assert_eq!(issue.code(), MediaIssueCode::NoCapacity);
     assert!(issue.detail.contains("full"), "{issue:?}");
     assert!(issue.detail.contains(": 1 of them"), "{issue:?}");
     assert_eq!(relay_to(&fixture, &live, &running).await.issues, []);
