@@ -288,6 +288,7 @@ fn jobs(
             components.relay_leases.clone(),
             revocations.clone(),
         )),
+        Box::pin(jobs::move_relays(components.relay_leases.clone())),
         Box::pin(jobs::monitor_media(database.clone())),
         Box::pin(jobs::record_usage(database.clone(), config.usage_interval)),
         Box::pin(jobs::end_suspended_streams(components.publishing.clone())),

@@ -190,7 +190,10 @@ mod tests {
         let mut returned = moved;
         let ended = report_of(old, ReportedState::Stopped, 20);
         let outcome = returned.report("w1", &ended, false, TIMES, now);
-        assert_eq!((outcome, &returned.outgoing), (ReportOutcome::Changed, &None));
+        assert_eq!(
+            (outcome, &returned.outgoing),
+            (ReportOutcome::Changed, &None)
+        );
         assert!(returned.is_claimable(now));
     }
 

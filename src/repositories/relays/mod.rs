@@ -3,6 +3,7 @@
 mod claimable;
 mod claims;
 mod lease_renewals;
+mod moves;
 mod overdue;
 pub(super) mod progress;
 #[expect(
@@ -16,6 +17,7 @@ pub(super) mod stream_changes;
 mod workers;
 
 pub use claims::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease};
+pub use moves::MovingRelay;
 pub use overdue::RelayKey;
 pub use relays::Relays;
 pub use workers::Workers;

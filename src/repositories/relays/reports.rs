@@ -166,13 +166,19 @@ impl RelayLeases {
         )?;
         let mut leased = HashMap::with_capacity(rows.len());
         for row in rows {
-            // The worker may have claimed again what moves away from it.
             let relay = &row.relay;
-            let held = relay.lease.as_ref().filter(|one| one.worker_id == worker_id);
+            let held = relay
+                .lease
+                .as_ref()
+                .filter(|one| one.worker_id == worker_id);
+            let held = held.map(|one| one.id);
             let outgoing = relay.outgoing.as_ref();
             let outgoing = outgoing.filter(|one| one.worker_id == worker_id);
-            let ids = [held.map(|one| one.id), outgoing.map(|one| one.id)];
-            leased.extend(ids.into_iter().flatten().map(|id| (id, row.clone())));
+            // The worker may have claimed again what moves away from it.
+            if let Some(outgoing) = outgoing {
+                leased.insert(outgoing.id, row.clone());
+            }
+            leased.extend(held.map(|id| (id, row)));
         }
         Ok(leased)
     }
@@ -214,7 +220,11 @@ impl RelayLeases {
         let Some((reported, relay)) = reported else {
             return Ok(ReportOutcome::Lost);
         };
-        match relay.lease.as_ref().is_some_and(|lease| lease.id == report.lease_id) {
+        match relay
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.id == report.lease_id)
+        {
             true => progress.remember(&relay, now),
             false => progress.forget(report.lease_id),
         }
