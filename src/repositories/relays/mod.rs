@@ -17,7 +17,6 @@ pub(super) mod stream_changes;
 mod workers;
 
 pub use claims::{ClaimedRelay, ClaimingWorker, RelayLeases, WorkerLease};
-pub use moves::MovingRelay;
 pub use overdue::RelayKey;
 pub use relays::Relays;
 pub use workers::Workers;

@@ -358,6 +358,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "40_update_streams_in_place.sql",
         "e96573c48a3915130f6590be8e6d22a76d9ee2b594f5959fe3be3e894ff18799",
     ),
+    (
+        "postgres",
+        "41_drain_nodes.sql",
+        "50e3fdae278b3e91cca60a1ffa9e758963a7fb65579e1ce1ed5165928e8fb49e",
+    ),
+    (
+        "sqlite",
+        "41_drain_nodes.sql",
+        "577686b1198a7187e284bd8dfc43d1306fdef520c8adda55a5fce13a3ff84e21",
+    ),
 ];
 
 #[rstest]
