@@ -169,6 +169,7 @@ async fn all_invalid_fields_are_named_at_once() {
             delay: Some(seconds(61)),
             max_video_bitrate_kbps: 99,
             max_height: -1,
+            allows_second_connection: false,
         };
         assert_eq!(
             refused(create(&user, request).await).fields(),
