@@ -243,6 +243,7 @@ fn services(
     let usage = UsageService::new(database.clone(), keys.sealer.clone());
     let organization = OrganizationService::new(OrganizationDependencies {
         database: database.clone(),
+        revocations: components.revocations.clone(),
         sealer: keys.sealer.clone(),
         limits: config.organizations.limits(),
         outbox: components.outbox.clone(),
@@ -289,7 +290,10 @@ fn jobs(
             revocations.clone(),
         )),
         Box::pin(jobs::move_relays(components.relay_leases.clone())),
-        Box::pin(jobs::monitor_media(database.clone())),
+        Box::pin(jobs::monitor_media(
+            database.clone(),
+            config.relay_wait_timeout,
+        )),
         Box::pin(jobs::record_usage(database.clone(), config.usage_interval)),
         Box::pin(jobs::end_suspended_streams(components.publishing.clone())),
         Box::pin(jobs::delete_orphaned_projects(database.clone())),

@@ -299,6 +299,10 @@ pub struct Config {
     #[arg(long, env = "SLUICE_RELAY_STALL_TIMEOUT", default_value = "10s", value_parser = duration("100ms", "1h"))]
     pub relay_stall_timeout: Duration,
 
+    /// Time for which a relay of a live stream waits for a worker before it has the issue NO_CAPACITY.
+    #[arg(long, env = "SLUICE_RELAY_WAIT_TIMEOUT", default_value = "10s", value_parser = duration("1s", "1h"))]
+    pub relay_wait_timeout: Duration,
+
     /// Maximum number of destinations per project.
     #[arg(long, env = "SLUICE_MAX_DESTINATIONS", default_value = "100", value_parser = within(1..=10_000))]
     pub max_destinations: u32,

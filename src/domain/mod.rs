@@ -62,7 +62,7 @@ mod webhook;
 mod webhook_url;
 
 pub use api_key::{ApiKey, NewApiKey};
-pub use audit_event::{AuditContext, AuditEvent};
+pub use audit_event::{AuditContext, AuditEvent, OrganizationAuditEvent};
 pub use clock::{ClockComparison, Time, now};
 pub use destination::{
     Destination, DestinationUpdate, StreamTarget, relay_output_url, relay_server_url,

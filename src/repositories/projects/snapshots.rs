@@ -287,7 +287,7 @@ impl Projects {
             [
                 page.below,
                 tenant.user,
-                tenant.restricted_to(),
+                tenant.key,
                 page.limit(),
                 filter.disabled,
                 filter.created.after,

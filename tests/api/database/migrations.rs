@@ -340,6 +340,16 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
+        "38_add_organization_keys.sql",
+        "6cbb284dd14826f317be97f28d5de37d34e3455a66060842d204385d7c557a86",
+    ),
+    (
+        "sqlite",
+        "38_add_organization_keys.sql",
+        "808236b3fd887bd2c2031ca2038718bb893a83d253d7f57fd4260e527757c220",
+    ),
+    (
+        "postgres",
         "39_note_missing_capacity.sql",
         "82d1303d9195cf866484d3b9210efcdc709be1226d0447410faee6e10b8a8580",
     ),
