@@ -6,8 +6,8 @@
 //! whose retry is due, and changes of the projects of which a worker has relays. So a waiting
 //! worker costs a few index look-ups a second, and no statement of its own.
 //!
-//! Where several workers can claim, the one with the most free capacity is woken, so that load is
-//! spread; once it is full, it passes the news on. Full workers are not woken.
+//! Of several workers of one media server, the one with the most free capacity is woken, and of
+//! those of any, so that load is spread; once it is full, it passes the news on. Full workers are not woken.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -234,8 +234,8 @@ impl ClaimDispatch {
         }
     }
 
-    /// Wakes for each of these media servers the worker with the most free capacity of those that
-    /// can claim relays there.
+    /// Wakes for each of these media servers two workers that can claim relays there: the one with
+    /// the most free capacity of its own, and of those of any media server.
     fn wake_nodes(&self, nodes: &[String]) {
         if nodes.is_empty() {
             return;
@@ -249,8 +249,9 @@ impl ClaimDispatch {
             }
         }
         for node_id in nodes {
-            let able = [freest.get(node_id.as_str()), freest.get("")];
-            if let Some(worker) = able.into_iter().flatten().max_by_key(|one| one.free()) {
+            // Both, because the media server of the first may drain.
+            let able = HashSet::from([node_id.as_str(), ""]);
+            for worker in able.into_iter().filter_map(|of| freest.get(of)) {
                 worker.wake.report(ClaimNews::CLAIMABLE);
             }
         }

@@ -293,6 +293,7 @@ fn jobs(
             components.relay_leases.clone(),
             revocations.clone(),
         )),
+        Box::pin(jobs::move_relays(components.relay_leases.clone())),
         Box::pin(jobs::monitor_media(
             database.clone(),
             config.relay_wait_timeout,

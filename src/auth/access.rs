@@ -27,7 +27,7 @@ impl RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 111] = {
+pub const METHODS: [(&str, RequiredAccess); 113] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -163,6 +163,8 @@ pub const METHODS: [(&str, RequiredAccess); 111] = {
             OPERATOR_WRITE,
         ),
         ("/sluice.v1.OperatorService/ListNodes", OPERATOR_READ),
+        ("/sluice.v1.OperatorService/DrainNode", OPERATOR_WRITE),
+        ("/sluice.v1.OperatorService/ResumeNode", OPERATOR_WRITE),
         ("/sluice.v1.OperatorService/ListWorkers", OPERATOR_READ),
         ("/sluice.v1.OperatorService/ListLiveStreams", OPERATOR_READ),
         ("/sluice.v1.OperatorService/ListAuditEvents", OPERATOR_READ),

@@ -44,6 +44,9 @@ pub enum DestinationCommand {
         delay: Option<Duration>,
         #[command(flatten)]
         limits: DestinationLimits,
+        /// The server accepts a second connection with the same key before the first one ends.
+        #[arg(long)]
+        allows_second_connection: bool,
         /// Do not send streams to it until it is enabled.
         #[arg(long)]
         disabled: bool,
@@ -96,6 +99,9 @@ pub enum DestinationCommand {
         /// The greatest height of the picture in pixels; 0 removes the limit.
         #[arg(long, group = "changes")]
         max_height: Option<i32>,
+        /// Whether it accepts a second connection with the same key before the first one ends.
+        #[arg(long, group = "changes")]
+        allows_second_connection: Option<bool>,
         /// Whether streams are not sent to it.
         #[arg(long, group = "changes")]
         disabled: Option<bool>,
@@ -184,6 +190,7 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
             secrets,
             delay,
             limits,
+            allows_second_connection,
             disabled,
         } => {
             let stream_key =
@@ -202,6 +209,7 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
                 delay: delay.map(to_duration),
                 max_video_bitrate_kbps: limits.max_video_bitrate_kbps,
                 max_height: limits.max_height,
+                allows_second_connection,
             };
             create(session, request).await
         }
@@ -219,6 +227,7 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
             delay,
             max_video_bitrate_kbps,
             max_height,
+            allows_second_connection,
             disabled,
             etag,
         } => {
@@ -234,6 +243,7 @@ pub(super) async fn run(session: &Session, command: DestinationCommand) -> Resul
                 delay: delay.map(to_duration),
                 max_video_bitrate_kbps,
                 max_height,
+                allows_second_connection,
                 etag,
                 request_id: request_id(),
             };
@@ -433,6 +443,13 @@ fn state(destination: &pb::Destination) -> &'static str {
     }
 }
 
+fn second_connection(destination: &pb::Destination) -> &'static str {
+    match destination.allows_second_connection {
+        true => "ALLOWED",
+        false => "-",
+    }
+}
+
 fn delay(delay: Option<prost_types::Duration>) -> String {
     let delay = Duration::try_from(delay.unwrap_or_default()).unwrap_or_default();
     match delay.is_zero() {
@@ -470,6 +487,10 @@ fn record(destination: Option<&pb::Destination>) -> Table {
         ("stream key", hint),
         ("delay", delay(destination.delay)),
         ("limits", limits(&destination)),
+        (
+            "second connection",
+            second_connection(&destination).to_owned(),
+        ),
         ("state", state(&destination).to_owned()),
         ("created", time(destination.create_time)),
         ("updated", time(destination.update_time)),

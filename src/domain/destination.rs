@@ -40,6 +40,9 @@ pub struct Destination {
     /// The greatest height of the picture in pixels; 0 means no limit.
     #[serde(default)]
     pub max_height: i32,
+    /// Whether a second connection with the same key may begin before the first one ends.
+    #[serde(default)]
+    pub allows_second_connection: bool,
     /// When it was created.
     pub create_time: Time,
     /// When it last changed.
@@ -91,6 +94,8 @@ pub struct DestinationUpdate {
     pub max_video_bitrate_kbps: Option<i32>,
     /// The greatest height of the picture in pixels; 0 means no limit.
     pub max_height: Option<i32>,
+    /// Whether a second connection with the same key may begin before the first one ends.
+    pub allows_second_connection: Option<bool>,
 }
 
 /// Stored events have the opposite, `enabled`.

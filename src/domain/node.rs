@@ -51,6 +51,8 @@ pub struct Node {
     pub last_report_time: Time,
     /// The number of its streams that have not ended.
     pub live_stream_count: i64,
+    /// Since when the relays of its workers move away, if they do.
+    pub drain_time: Option<Time>,
 }
 
 /// A relay worker, for operators.

@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    DestinationId, MediaIssue, ProjectId, RelayError, Stream, StreamDelay, StreamId, Time,
+    DestinationId, MediaIssue, OutgoingLease, ProjectId, RelayError, Stream, StreamDelay, StreamId,
+    Time,
 };
 
 /// How long a returned relay waits, so that a worker that is shutting down does not claim it again.
@@ -78,6 +79,9 @@ pub struct Relay {
     /// other issues because servers of an earlier version do not know its code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_issue: Option<MediaIssue>,
+    /// The lease of a worker that goes on until the next one sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outgoing: Option<OutgoingLease>,
 }
 
 /// How well media is delivered in the current attempt.
@@ -142,6 +146,7 @@ impl Relay {
             delivery: RelayDelivery::default(),
             issues: Vec::new(),
             capacity_issue: None,
+            outgoing: None,
         }
     }
 
@@ -190,6 +195,7 @@ impl Relay {
         }
         self.wanted = false;
         self.issues.clear();
+        self.outgoing = None;
         self.enter(RelayState::Draining, now);
         self.ready_time = now + delay.as_duration() + DRAIN_GRACE;
         true
@@ -268,7 +274,8 @@ impl Relay {
     }
 
     /// Makes it idle, or asks the worker with the lease to return it.
-    fn reset(&mut self, now: Time) {
+    pub(super) fn reset(&mut self, now: Time) {
+        self.outgoing = None;
         match self.lease.is_some() {
             true => self.enter(RelayState::Stopping, now),
             false => self.enter(RelayState::Idle, now),
@@ -400,6 +407,7 @@ mod tests {
             delivery: RelayDelivery::default(),
             issues: Vec::new(),
             capacity_issue: None,
+            outgoing: None,
         };
         relay.claim("w1", TIMES, now);
         relay

@@ -109,6 +109,9 @@ impl Relay {
         times: RelayTimeouts,
         now: Time,
     ) -> ReportOutcome {
+        if let Some(outcome) = self.report_outgoing(worker_id, report, now) {
+            return outcome;
+        }
         let lease = self.lease.as_ref();
         if !lease.is_some_and(|one| one.id == report.lease_id && one.worker_id == worker_id) {
             return ReportOutcome::Lost;
@@ -192,6 +195,9 @@ impl Relay {
         let changed = state != self.state;
         if changed {
             self.enter(state, now);
+        }
+        if matches!(state, RelayState::Broadcasting | RelayState::Holding) {
+            self.outgoing = None;
         }
         self.bitrate_bps = report.bitrate_bps;
         self.delivery.update(&report.delivery, now);

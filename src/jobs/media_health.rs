@@ -9,7 +9,7 @@ use crate::{
         MediaIssue, MediaIssueCode, Relay, RelayWaits, Stream, StreamId, StreamSample, Time, now,
     },
     error::{Error, Result},
-    repositories::{MediaHealth, MonitoredRelay, MonitoredStream, StreamSamples},
+    repositories::{MediaHealth, MonitoredRelay, MonitoredStream, StreamSamples, Workers},
     telemetry::metrics::{JobTimer, SERVER},
 };
 
@@ -31,6 +31,7 @@ pub async fn monitor_media(database: Database, relay_wait_timeout: Duration) {
         MediaHealth::new(database.clone()),
         StreamSamples::new(database.clone()),
     );
+    let workers = Workers::new(database.clone());
     let mut timer = JobTimer::new("media_health", CHECK_INTERVAL);
     let mut retries = Retries::default();
     let mut waits = RelayWaits::new(relay_wait_timeout);
@@ -43,7 +44,7 @@ pub async fn monitor_media(database: Database, relay_wait_timeout: Duration) {
             run.finish(true);
             continue;
         }
-        let checked = check_all(&health, &mut retries, &mut waits).await;
+        let checked = check_all(&health, &workers, &mut retries, &mut waits).await;
         let added = add_sample(&samples, &mut sampled).await.map(|()| true);
         for error in [&checked, &added]
             .into_iter()
@@ -69,14 +70,15 @@ async fn add_sample(samples: &StreamSamples, sampled: &mut Option<Time>) -> Resu
 /// Checks all streams that have not ended; returns whether none failed.
 async fn check_all(
     health: &MediaHealth,
+    workers: &Workers,
     retries: &mut Retries<StreamId>,
     waits: &mut RelayWaits,
 ) -> Result<bool> {
     let (mut after, mut is_success) = (Uuid::nil(), true);
     let mut counts = IssueCounts::default();
     let mut without_worker = RelaysWithoutWorker {
-        health,
-        workers: None,
+        workers,
+        counts: None,
         waits,
         written: 0,
     };
@@ -109,10 +111,10 @@ async fn check_all(
 
 /// Finds the relays that no worker takes.
 struct RelaysWithoutWorker<'a> {
-    health: &'a MediaHealth,
+    workers: &'a Workers,
     waits: &'a mut RelayWaits,
     /// The number of workers by media server, once it was read in this check.
-    workers: Option<HashMap<String, i64>>,
+    counts: Option<HashMap<String, i64>>,
     /// The number of new issues of this check.
     written: usize,
 }
@@ -149,13 +151,13 @@ impl RelaysWithoutWorker<'_> {
 
     /// The number of workers that claim relays of a media server.
     async fn workers_of(&mut self, node_id: &str) -> Result<i64> {
-        let workers = match self.workers.take() {
-            Some(workers) => workers,
-            None => self.health.count_workers(now()).await?,
+        let counts = match self.counts.take() {
+            Some(counts) => counts,
+            None => self.workers.count_by_node(now()).await?,
         };
-        let of = |node_id| workers.get(node_id).copied().unwrap_or_default();
+        let of = |node_id| counts.get(node_id).copied().unwrap_or_default();
         let count = of(node_id) + of("");
-        self.workers = Some(workers);
+        self.counts = Some(counts);
         Ok(count)
     }
 }

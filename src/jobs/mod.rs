@@ -5,6 +5,7 @@
 mod batches;
 mod credential_refresh;
 mod deletions;
+mod drains;
 mod mailer;
 mod media_health;
 mod purge;
@@ -16,6 +17,7 @@ mod webhooks;
 
 pub use credential_refresh::{CredentialRefresh, KeyRefresh};
 pub use deletions::{delete_orphaned_projects, purge_deleted};
+pub use drains::move_relays;
 pub use mailer::Mailer;
 pub use media_health::monitor_media;
 pub use purge::{Retention, prune_events, purge};

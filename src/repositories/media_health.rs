@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 
-use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{
@@ -23,9 +22,6 @@ use crate::{
     domain::{Change, MediaIssue, Platform, Relay, Stream, StreamId, Time, VideoLimits},
     error::{Error, Result},
 };
-
-/// Workers that claim are recorded every minute.
-const CLAIMS_NOW: TimeDelta = TimeDelta::minutes(2);
 
 /// A live stream, with its relays.
 #[derive(Debug, Clone)]
@@ -167,20 +163,6 @@ impl MediaHealth {
                 }
             })
             .await
-    }
-
-    /// The number of workers that claim relays now or did in the last two minutes, by the media
-    /// server for which they do; empty means any.
-    pub async fn count_workers(&self, now: Time) -> Result<HashMap<String, i64>> {
-        let counts: Vec<(String, i64)> = fetch_all!(
-            self.database.reader(),
-            "select node_id, count(*)
-             from workers
-             where last_claim_time > $1
-             group by node_id",
-            [now - CLAIMS_NOW]
-        )?;
-        Ok(counts.into_iter().collect())
     }
 
     /// Writes the issues of a relay, with an event, unless it has changed since it was read.

@@ -14,9 +14,10 @@ use crate::proto::methods;
 
 /// Calls that change something and need no `request_id` to be repeated, as their comments in the
 /// contract say.
-const IDEMPOTENT: [&str; 17] = [
+const IDEMPOTENT: [&str; 19] = [
     "BeginPublish",
     "ClaimRelays",
+    "DrainNode",
     "EndPublish",
     "ExchangeApiKey",
     "HeartbeatPublish",
@@ -25,6 +26,7 @@ const IDEMPOTENT: [&str; 17] = [
     "RequestEmailChange",
     "RequestEmailVerification",
     "RequestPasswordReset",
+    "ResumeNode",
     "ResumeOrganization",
     "ResumeUser",
     "RevokeOperatorKey",

@@ -23,6 +23,22 @@ pub(in crate::commands) enum FleetCommand {
         #[command(flatten)]
         options: ApiOptions,
     },
+    /// Move relays away from the workers of a media server, to workers of all media servers.
+    #[command(name = "drain-node")]
+    Drain {
+        /// The media server.
+        node_id: String,
+        #[command(flatten)]
+        options: ApiOptions,
+    },
+    /// Let the workers of a media server keep and claim relays again.
+    #[command(name = "resume-node")]
+    Resume {
+        /// The media server.
+        node_id: String,
+        #[command(flatten)]
+        options: ApiOptions,
+    },
     /// List the relay workers.
     #[command(name = "list-workers")]
     Workers {
@@ -55,6 +71,12 @@ pub(super) fn run(command: FleetCommand) -> Result<(), CommandError> {
     match command {
         FleetCommand::Nodes { limit, options } => {
             run_with(options, async |session| list_nodes(session, &limit).await)
+        }
+        FleetCommand::Drain { node_id, options } => {
+            run_with(options, async |session| drain(session, node_id).await)
+        }
+        FleetCommand::Resume { node_id, options } => {
+            run_with(options, async |session| resume(session, node_id).await)
         }
         FleetCommand::Workers {
             node_id,
@@ -93,6 +115,24 @@ async fn list_nodes(session: &OperatorSession, limit: &Limit) -> Result<(), Clie
     };
     let table = |answer: &pb::ListNodesResponse| tables::nodes(&answer.nodes);
     session.output().print(&answer, table)
+}
+
+async fn drain(session: &OperatorSession, node_id: String) -> Result<(), ClientError> {
+    let request = pb::DrainNodeRequest { node_id };
+    let answer = session.call(request, async |mut api, request| {
+        api.drain_node(request).await
+    });
+    let table = |answer: &pb::DrainNodeResponse| tables::nodes(answer.node.as_slice());
+    session.output().print(&answer.await?, table)
+}
+
+async fn resume(session: &OperatorSession, node_id: String) -> Result<(), ClientError> {
+    let request = pb::ResumeNodeRequest { node_id };
+    let answer = session.call(request, async |mut api, request| {
+        api.resume_node(request).await
+    });
+    let table = |answer: &pb::ResumeNodeResponse| tables::nodes(answer.node.as_slice());
+    session.output().print(&answer.await?, table)
 }
 
 async fn list_workers(

@@ -98,9 +98,18 @@ pub(super) fn nodes(nodes: &[pb::Node]) -> Table {
             time(node.boot_time),
             time(node.last_report_time),
             node.live_stream_count.to_string(),
+            time(node.drain_time),
         ]
     });
-    Table::new(["NODE", "BOOT", "BOOTED", "LAST REPORT", "LIVE"], rows)
+    let header = [
+        "NODE",
+        "BOOT",
+        "BOOTED",
+        "LAST REPORT",
+        "LIVE",
+        "DRAINS SINCE",
+    ];
+    Table::new(header, rows)
 }
 
 /// Relay workers.

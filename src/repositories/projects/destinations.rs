@@ -27,7 +27,8 @@ macro_rules! destination_columns {
             $crate::repositories::sql::columns!(
                 $prefix:
                 id, project_id, platform, name, url, stream_key_hint, enabled, srt_pbkeylen,
-                delay_ms, max_video_bitrate_kbps, max_height, create_time, update_time
+                delay_ms, max_video_bitrate_kbps, max_height, allows_second_connection,
+                create_time, update_time
             ),
             ", ",
             $prefix,
@@ -73,6 +74,8 @@ pub struct SealedDestination {
     pub max_video_bitrate_kbps: i32,
     /// The greatest height of the picture in pixels; 0 means no limit.
     pub max_height: i32,
+    /// Whether a second connection with the same key may begin before the first one ends.
+    pub allows_second_connection: bool,
 }
 
 /// A sealed value to be written.
@@ -176,9 +179,9 @@ impl Destinations {
                              (id, project_id, platform, name, url, stream_key_sealed,
                               stream_key_hint, enabled, srt_passphrase_sealed, srt_pbkeylen,
                               delay_ms, max_video_bitrate_kbps, max_height, create_time,
-                              update_time)
+                              update_time, allows_second_connection)
                          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-                                 $14)
+                                 $14, $15)
                          returning ",
                         destination_columns!(""),
                     ),
@@ -196,7 +199,8 @@ impl Destinations {
                         destination.delay.as_millis(),
                         destination.max_video_bitrate_kbps,
                         destination.max_height,
-                        now
+                        now,
+                        destination.allows_second_connection
                     ]
                 )?;
                 if let Some(key) = idempotency {
@@ -335,7 +339,7 @@ impl Destinations {
                              srt_passphrase_sealed =
                                  case when $10 then srt_passphrase_sealed else $11 end,
                              srt_pbkeylen = $12, delay_ms = $13, max_video_bitrate_kbps = $14,
-                             max_height = $15
+                             max_height = $15, allows_second_connection = $16
                          where id = $1 and update_time = $2 and delete_time is null
                          returning ",
                         destination_columns!(""),
@@ -355,7 +359,8 @@ impl Destinations {
                         destination.srt_pbkeylen,
                         destination.delay.as_millis(),
                         destination.max_video_bitrate_kbps,
-                        destination.max_height
+                        destination.max_height,
+                        destination.allows_second_connection
                     ]
                 )?
                 .ok_or(Error::ConcurrentChange)?;
@@ -470,7 +475,7 @@ pub(super) async fn record(
 impl_from_row!(
     Destination:
     id, project_id, platform, url, stream_key_hint, has_srt_passphrase, srt_pbkeylen,
-    max_video_bitrate_kbps, max_height, create_time, update_time;
+    max_video_bitrate_kbps, max_height, allows_second_connection, create_time, update_time;
     |row|
     display_name: row.try_get("name")?,
     disabled: !row.try_get::<bool, _>("enabled")?,

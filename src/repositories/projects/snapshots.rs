@@ -89,6 +89,8 @@ macro_rules! destination_json {
             json_value!($engine boolean "d.enabled"),
             ", 'has_srt_passphrase', ",
             json_value!($engine boolean "d.srt_passphrase_sealed is not null"),
+            ", 'allows_second_connection', ",
+            json_value!($engine boolean "d.allows_second_connection"),
             ", ",
             json_columns!(
                 "d.": platform, name, url, stream_key_hint, srt_pbkeylen, delay_ms,

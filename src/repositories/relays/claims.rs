@@ -13,8 +13,8 @@ use super::rows::{destination_cost, load, record, relay_columns, relay_cost, sto
 use crate::{
     database::{Database, Transaction},
     domain::{
-        DestinationId, OutagePolicy, ProjectId, Relay, RelayState, RelayTimeouts, SealedPlayUrl,
-        StreamDelay, StreamId, StreamState, Time,
+        DRAINING_CLAIM_DELAY, DestinationId, OutagePolicy, ProjectId, Relay, RelayState,
+        RelayTimeouts, SealedPlayUrl, StreamDelay, StreamId, StreamState, Time,
     },
     error::Result,
 };
@@ -148,8 +148,9 @@ impl RelayLeases {
         Self { database, times }
     }
 
-    /// The leases that a worker holds.
-    pub async fn list_leases(&self, worker_id: &str) -> Result<Vec<WorkerLease>> {
+    /// The leases that a worker holds, also those of relays that move away and with which it goes
+    /// on.
+    pub async fn list_leases(&self, worker_id: &str, now: Time) -> Result<Vec<WorkerLease>> {
         fetch_all!(
             self.database.reader(),
             concat!(
@@ -160,9 +161,18 @@ impl RelayLeases {
                  from relays r
                  join streams s on s.id = r.stream_id
                  join projects p on p.id = r.project_id
-                 where r.worker_id = $1",
+                 where r.worker_id = $1
+                 union all
+                 select r.outgoing_lease_id, r.project_id, 'broadcasting', r.ready_time, s.epoch,
+                        p.outage_policy, ",
+                relay_cost!("r"),
+                "
+                 from relays r
+                 join streams s on s.id = r.stream_id
+                 join projects p on p.id = r.project_id
+                 where r.outgoing_worker_id = $1 and r.wanted and r.outgoing_expire_time > $2",
             ),
-            [worker_id]
+            [worker_id, now]
         )
     }
 
@@ -180,10 +190,16 @@ impl RelayLeases {
         }
         self.database
             .transaction(|mut tx| async move {
-                let mut capacity = remaining_capacity(&mut tx, claimant).await?;
+                let (mut capacity, drains) = remaining_capacity(&mut tx, claimant).await?;
                 let mut claimed = Vec::new();
                 let limit = capacity.min(MAX_CLAIMS_PER_TRANSACTION);
-                let candidates = self.lock_candidates(&mut tx, claimant, capacity, limit, now);
+                // At a media server that drains, a worker leaves relays to others at first.
+                let ready_until = match drains {
+                    true => now - DRAINING_CLAIM_DELAY,
+                    false => now,
+                };
+                let candidates =
+                    self.lock_candidates(&mut tx, claimant, capacity, limit, ready_until);
                 for candidate in candidates.await? {
                     let relay =
                         self.claim_candidate(&mut tx, claimant, candidate, &mut capacity, now);
@@ -269,6 +285,8 @@ impl RelayLeases {
     }
 }
 
+pub(super) use used_capacity;
+
 impl RelayEndpoints {
     fn of(self, relay: Relay) -> ClaimedRelay {
         let play_url = self.play_url_id.zip(self.play_url_sealed);
@@ -289,8 +307,12 @@ impl RelayEndpoints {
     }
 }
 
-/// The number of relays that a worker may claim: none while another call claims for it.
-async fn remaining_capacity(tx: &mut Transaction, claimant: &ClaimingWorker) -> Result<i64> {
+/// What a worker may claim: nothing while another call claims for it; and whether its media server
+/// drains.
+async fn remaining_capacity(
+    tx: &mut Transaction,
+    claimant: &ClaimingWorker,
+) -> Result<(i64, bool)> {
     if let Transaction::Postgres(tx) = tx {
         let is_locked = sqlx::query_scalar::<_, bool>(
             "select pg_try_advisory_xact_lock(hashtextextended('relays/' || $1, 0))",
@@ -299,13 +321,18 @@ async fn remaining_capacity(tx: &mut Transaction, claimant: &ClaimingWorker) -> 
         .fetch_one(&mut **tx)
         .await?;
         if !is_locked {
-            return Ok(0);
+            return Ok((0, false));
         }
     }
-    let held: i64 = fetch_scalar!(
+    let (held, drains): (i64, bool) = fetch_one!(
         tx,
-        concat!("select ", used_capacity!("$1")),
-        [&claimant.worker_id]
+        concat!(
+            "select ",
+            used_capacity!("$1"),
+            ", exists (
+                 select 1 from nodes n where n.node_id = $2 and n.drain_time is not null)",
+        ),
+        [&claimant.worker_id, &claimant.node_id]
     )?;
-    Ok((claimant.capacity - held).max(0))
+    Ok(((claimant.capacity - held).max(0), drains))
 }

@@ -3,6 +3,7 @@
 mod claimable;
 mod claims;
 mod lease_renewals;
+mod moves;
 mod overdue;
 pub(super) mod progress;
 #[expect(

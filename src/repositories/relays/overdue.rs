@@ -216,7 +216,7 @@ impl RelayLeases {
 }
 
 /// Locks a project and takes its next revision, unless another transaction has locked it.
-async fn try_lock_project(tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
+pub(super) async fn try_lock_project(tx: &mut Transaction, id: ProjectId) -> Result<Option<i64>> {
     let sql = match tx {
         Transaction::Postgres(_) => {
             "update projects

@@ -24,8 +24,8 @@ use crate::{
     repositories::projects::rows::return_revision,
 };
 
-/// A relay that a worker holds.
-#[derive(FromRow)]
+/// A relay that a worker holds or goes on with.
+#[derive(Clone, FromRow)]
 struct LeasedRelay {
     #[sqlx(flatten)]
     relay: Relay,
@@ -60,6 +60,15 @@ impl RelayLeases {
             };
             let is_reconnecting = *stream_status == StreamState::Reconnecting;
             let mut after = relay.clone();
+            if relay.is_outgoing(worker_id, report.lease_id) {
+                match after.report(worker_id, &report, is_reconnecting, self.times, now) {
+                    ReportOutcome::Lost => lost.push(report.lease_id),
+                    // Its lease has an end that no report changes.
+                    ReportOutcome::Renewed => {}
+                    ReportOutcome::Changed => changes.push((relay, report)),
+                }
+                continue;
+            }
             progress.resume(&mut after, now);
             match after.report(worker_id, &report, is_reconnecting, self.times, now) {
                 ReportOutcome::Lost => lost.push(report.lease_id),
@@ -104,7 +113,7 @@ impl RelayLeases {
 
     /// Ends the leases of a worker that does not run any more. Its relays can be claimed again.
     pub async fn end_leases(&self, worker_id: &str, now: Time) -> Result<()> {
-        let held = self.list_leases(worker_id).await?;
+        let held = self.list_leases(worker_id, now).await?;
         let ended = held.iter().map(|lease| RelayReport {
             state: ReportedState::Abandoned,
             ..RelayReport::stopped(lease.lease_id)
@@ -134,7 +143,7 @@ impl RelayLeases {
         renew_worker(&self.database, worker_id, &reported, expire_time).await
     }
 
-    /// The relays that a worker holds, by lease.
+    /// The relays that a worker holds or goes on with, by lease.
     async fn leased(&self, worker_id: &str) -> Result<HashMap<Uuid, LeasedRelay>> {
         let rows: Vec<LeasedRelay> = fetch_all!(
             self.database.reader(),
@@ -144,12 +153,34 @@ impl RelayLeases {
                 ", s.status as stream_status
                  from relays r
                  join streams s on s.id = r.stream_id
-                 where r.worker_id = $1",
+                 where r.worker_id = $1
+                 union all
+                 select ",
+                relay_columns!("r."),
+                ", s.status
+                 from relays r
+                 join streams s on s.id = r.stream_id
+                 where r.outgoing_worker_id = $1",
             ),
             [worker_id]
         )?;
-        let by_lease = |row: LeasedRelay| Some((row.relay.lease.as_ref()?.id, row));
-        Ok(rows.into_iter().filter_map(by_lease).collect())
+        let mut leased = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let relay = &row.relay;
+            let held = relay
+                .lease
+                .as_ref()
+                .filter(|one| one.worker_id == worker_id);
+            let held = held.map(|one| one.id);
+            let outgoing = relay.outgoing.as_ref();
+            let outgoing = outgoing.filter(|one| one.worker_id == worker_id);
+            // The worker may have claimed again what moves away from it.
+            if let Some(outgoing) = outgoing {
+                leased.insert(outgoing.id, row.clone());
+            }
+            leased.extend(held.map(|id| (id, row)));
+        }
+        Ok(leased)
     }
 
     /// Applies a report to a relay under the lock of its project.
@@ -189,9 +220,13 @@ impl RelayLeases {
         let Some((reported, relay)) = reported else {
             return Ok(ReportOutcome::Lost);
         };
-        match relay.lease {
-            Some(_) => progress.remember(&relay, now),
-            None => progress.forget(report.lease_id),
+        match relay
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.id == report.lease_id)
+        {
+            true => progress.remember(&relay, now),
+            false => progress.forget(report.lease_id),
         }
         Ok(reported)
     }

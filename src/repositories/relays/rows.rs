@@ -11,8 +11,8 @@ use sqlx::Row;
 use crate::{
     database::{Check, QueueStatements, Transaction},
     domain::{
-        Change, DestinationId, Relay, RelayDelivery, RelayError, RelayLease, StreamId, StreamState,
-        Time,
+        Change, DestinationId, OutgoingLease, Relay, RelayDelivery, RelayError, RelayLease,
+        StreamId, StreamState, Time,
     },
     error::Result,
     repositories::{
@@ -30,7 +30,8 @@ macro_rules! relay_columns {
             last_progress_time, bytes_sent, bitrate_bps, error_code, error_severity,
             error_message, worker_id, lease_id, lease_expire_time, claim_time, broadcast_time,
             silent_since, update_time, lag_ms, dropped_packets, retransmitted_segments,
-            last_drop_time, issues, capacity_issue
+            last_drop_time, issues, capacity_issue, outgoing_lease_id, outgoing_worker_id,
+            outgoing_expire_time
         )
     };
 }
@@ -144,6 +145,7 @@ pub(crate) async fn insert(tx: &mut impl QueueStatements, relay: &Relay) -> Resu
 /// Writes the mutable columns of a relay whose project is locked.
 pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
+    let outgoing = relay.outgoing.as_ref();
     let issues = list_json(&relay.issues)?;
     let capacity_issue = relay.capacity_issue.as_ref().map(to_json).transpose()?;
     queue!(
@@ -157,7 +159,8 @@ pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Resul
              lease_expire_time = $15, claim_time = $16, broadcast_time = $17,
              silent_since = $18, update_time = $19, lag_ms = $20, dropped_packets = $21,
              retransmitted_segments = $22, last_drop_time = $23, issues = $24,
-             capacity_issue = $25
+             capacity_issue = $25, outgoing_lease_id = $26, outgoing_worker_id = $27,
+             outgoing_expire_time = $28
          where stream_id = $1 and destination_id = $2",
         [
             relay.stream_id,
@@ -184,7 +187,10 @@ pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Resul
             relay.delivery.retransmitted_segments,
             relay.delivery.last_drop_time,
             issues,
-            capacity_issue
+            capacity_issue,
+            outgoing.map(|lease| lease.id),
+            outgoing.map(|lease| &lease.worker_id),
+            outgoing.map(|lease| lease.expire_time)
         ],
         Check::default()
     )
@@ -229,4 +235,12 @@ impl_from_row!(
     },
     issues: from_json(row.try_get("issues")?)?,
     capacity_issue: from_json(row.try_get("capacity_issue")?)?,
+    outgoing: match row.try_get("outgoing_worker_id")? {
+        None => None,
+        Some(worker_id) => Some(OutgoingLease {
+            id: row.try_get("outgoing_lease_id")?,
+            worker_id,
+            expire_time: row.try_get("outgoing_expire_time")?,
+        }),
+    },
 );

@@ -3,6 +3,8 @@
 //! A worker belongs to the node for which it claims. So a key that is bound to another node can
 //! neither claim nor report in its name.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use super::{ClaimingWorker, RelayLeases};
@@ -14,6 +16,9 @@ use crate::{
 
 /// How long a worker without a lease is listed after its last claim.
 const LISTED: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+
+/// A worker claims now if it was recorded since: it is every minute.
+pub(super) const CLAIMS_NOW: chrono::TimeDelta = chrono::TimeDelta::minutes(2);
 
 /// Relay workers, for operators.
 #[derive(Debug, Clone)]
@@ -56,6 +61,20 @@ impl Workers {
                 page.limit()
             ]
         )
+    }
+
+    /// The number of workers that claim relays now or did in the last two minutes, by the media
+    /// server for which they do; empty means any.
+    pub async fn count_by_node(&self, now: Time) -> Result<HashMap<String, i64>> {
+        let counts: Vec<(String, i64)> = fetch_all!(
+            self.database.reader(),
+            "select node_id, count(*)
+             from workers
+             where last_claim_time > $1
+             group by node_id",
+            [now - CLAIMS_NOW]
+        )?;
+        Ok(counts.into_iter().collect())
     }
 
     /// Deletes a batch of workers that last claimed before a time and hold no lease.

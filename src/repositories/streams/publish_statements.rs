@@ -23,7 +23,7 @@ macro_rules! relay_record {
     () => {
         "(stream_id uuid, destination_id uuid, wanted boolean, state text,
           ready_time timestamptz, bitrate_bps bigint, update_time timestamptz, issues json,
-          capacity_issue json)"
+          capacity_issue json, outgoing json)"
     };
 }
 
@@ -179,7 +179,8 @@ macro_rules! relays {
              set wanted = r.wanted, state = r.state, ready_time = r.ready_time,
                  bitrate_bps = r.bitrate_bps, update_time = r.update_time,
                  issues = nullif(r.issues::text, '[]'),
-                 capacity_issue = r.capacity_issue::text
+                 capacity_issue = r.capacity_issue::text,
+                 outgoing_worker_id = r.outgoing ->> 'worker_id'
              from unchanged, json_to_recordset($21::json) as r",
             relay_record!(),
             " where $21 is not null and l.stream_id = $4

@@ -254,6 +254,11 @@ pub(super) fn read_list_live_streams(
     })
 }
 
+/// Reads the node to drain or to resume.
+pub(super) fn read_node_id(node_id: &str) -> Result<NodeId, Error> {
+    Fields::read_all(|fields| fields.read("node_id", NodeId::parse(node_id)))
+}
+
 /// Reads the filter and the page.
 pub(super) fn read_list_audit_events(
     message: pb::OperatorServiceListAuditEventsRequest,
@@ -383,6 +388,7 @@ impl From<Node> for pb::Node {
             create_time,
             last_report_time,
             live_stream_count,
+            drain_time,
         } = node;
         Self {
             node_id,
@@ -391,6 +397,7 @@ impl From<Node> for pb::Node {
             last_report_time: Some(timestamp(last_report_time)),
             live_stream_count: count(live_stream_count),
             create_time: Some(timestamp(create_time)),
+            drain_time: drain_time.map(timestamp),
         }
     }
 }

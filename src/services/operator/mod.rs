@@ -3,6 +3,7 @@
 mod key_rpcs;
 mod list_rpcs;
 mod messages;
+mod node_rpcs;
 mod organization_rpcs;
 mod quota_rpcs;
 mod service;

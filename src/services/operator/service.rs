@@ -76,6 +76,8 @@ implement_service! {
         rpc get_organization_quota(pb::GetOrganizationQuotaRequest) -> pb::GetOrganizationQuotaResponse;
         rpc set_organization_quota(pb::SetOrganizationQuotaRequest) -> pb::SetOrganizationQuotaResponse;
         rpc list_nodes(pb::ListNodesRequest) -> pb::ListNodesResponse;
+        rpc drain_node(pb::DrainNodeRequest) -> pb::DrainNodeResponse;
+        rpc resume_node(pb::ResumeNodeRequest) -> pb::ResumeNodeResponse;
         rpc list_workers(pb::ListWorkersRequest) -> pb::ListWorkersResponse;
         rpc list_live_streams(pb::ListLiveStreamsRequest) -> pb::ListLiveStreamsResponse;
         rpc list_audit_events(pb::OperatorServiceListAuditEventsRequest) -> pb::OperatorServiceListAuditEventsResponse;

@@ -50,6 +50,7 @@ pub(super) fn read_create_destination(
         delay,
         max_video_bitrate_kbps,
         max_height,
+        allows_second_connection,
     } = message;
     Fields::read_all(|fields| {
         let project_id = fields.read("project_id", ProjectId::parse(&project_id));
@@ -98,6 +99,7 @@ pub(super) fn read_create_destination(
             delay: delay?.unwrap_or_default(),
             max_video_bitrate_kbps: bitrate?,
             max_height: max_height?,
+            allows_second_connection,
         };
         Some(CreateDestination {
             destination,
@@ -205,6 +207,7 @@ impl From<Destination> for pb::Destination {
             delay,
             max_video_bitrate_kbps,
             max_height,
+            allows_second_connection,
             create_time,
             update_time,
         } = destination;
@@ -223,6 +226,7 @@ impl From<Destination> for pb::Destination {
             delay: Some(duration(delay.as_duration())),
             max_video_bitrate_kbps,
             max_height,
+            allows_second_connection,
             etag,
         }
     }

@@ -47,6 +47,7 @@ impl UpdateDestination {
             delay,
             max_video_bitrate_kbps,
             max_height,
+            allows_second_connection,
             etag,
             request_id,
         } = message;
@@ -81,6 +82,7 @@ impl UpdateDestination {
                 delay: delay?,
                 max_video_bitrate_kbps: bitrate?,
                 max_height: max_height?,
+                allows_second_connection,
             };
             let options = ChangeOptions {
                 etag: read_etag(etag),
@@ -115,6 +117,8 @@ impl UpdateDestination {
         let bitrate = self.update.max_video_bitrate_kbps;
         after.max_video_bitrate_kbps = bitrate.unwrap_or(after.max_video_bitrate_kbps);
         after.max_height = self.update.max_height.unwrap_or(after.max_height);
+        let allows = self.update.allows_second_connection;
+        after.allows_second_connection = allows.unwrap_or(after.allows_second_connection);
         if !changes_target {
             return Ok(after);
         }
@@ -210,6 +214,7 @@ fn unchanged(before: &Destination) -> SealedDestination {
         delay: before.delay,
         max_video_bitrate_kbps: before.max_video_bitrate_kbps,
         max_height: before.max_height,
+        allows_second_connection: before.allows_second_connection,
     }
 }
 
@@ -260,6 +265,7 @@ mod tests {
             delay: StreamDelay::default(),
             max_video_bitrate_kbps: 0,
             max_height: 0,
+            allows_second_connection: false,
             create_time: now(),
             update_time: now(),
         };

@@ -243,7 +243,7 @@ impl ClaimSession {
     async fn lease_changes(&self, leases: &mut SessionLeases) -> Result<LeaseChanges> {
         leases.read = Some(Instant::now());
         let worker_id = &self.worker.worker_id;
-        let held = self.relay_leases.list_leases(worker_id).await?;
+        let held = self.relay_leases.list_leases(worker_id, now()).await?;
         let projects = held.iter().map(|lease| lease.project_id).collect();
         let changes = leases.update(held);
         self.waker.set_leases(projects, leases.used);

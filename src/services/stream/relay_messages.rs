@@ -305,6 +305,7 @@ impl From<Relay> for pb::Relay {
             delivery,
             issues: _,
             capacity_issue: _,
+            outgoing: _,
         } = relay;
         let RelayDelivery {
             lag_ms,

@@ -10,7 +10,7 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 47] = [
+const IDEMPOTENT: [&str; 49] = [
     "AcceptInvitation",
     "AdoptApiKey",
     "BeginPasskeyAuthentication",
@@ -25,6 +25,7 @@ const IDEMPOTENT: [&str; 47] = [
     "DeleteMe",
     "DeletePasskey",
     "DeleteSecondFactor",
+    "DrainNode",
     "EndPublish",
     "ExchangeApiKey",
     "FinishPasskeyRegistration",
@@ -41,6 +42,7 @@ const IDEMPOTENT: [&str; 47] = [
     "RequestEmailVerification",
     "RequestPasswordReset",
     "ResetPassword",
+    "ResumeNode",
     "ResumeOrganization",
     "ResumeUser",
     "RevealStreamKey",

@@ -300,6 +300,8 @@ pub fn id_fields() -> Vec<IdField> {
             pb::SuspendOrganizationRequest { organization_id: id };
         "OperatorService/ResumeOrganization organization_id": Kind::Operator, id =>
             pb::ResumeOrganizationRequest { organization_id: id };
+        "OperatorService/DrainNode node_id": Kind::Machine, id => pb::DrainNodeRequest { node_id: id };
+        "OperatorService/ResumeNode node_id": Kind::Machine, id => pb::ResumeNodeRequest { node_id: id };
         "OperatorService/ListWorkers node_id": Kind::Machine, id =>
             pb::ListWorkersRequest { node_id: id, ..Default::default() };
         "OperatorService/ListLiveStreams user_id": Kind::Operator, id =>

@@ -44,7 +44,7 @@ use Access::{Account, Machine, Member, Session, Unnamed, Visible};
 use Role::{Admin, Owner, Producer, Viewer};
 
 /// The access to every RPC. A test compares the names with the descriptor set.
-const ACCESS: [(&str, Access); 111] = [
+const ACCESS: [(&str, Access); 113] = [
     ("AuthService/SignUp", Unnamed),
     ("AuthService/SignIn", Unnamed),
     ("AuthService/SignInWithIdToken", Unnamed),
@@ -126,6 +126,8 @@ const ACCESS: [(&str, Access); 111] = [
     ("OperatorService/GetOrganizationQuota", Unnamed),
     ("OperatorService/SetOrganizationQuota", Unnamed),
     ("OperatorService/ListNodes", Unnamed),
+    ("OperatorService/DrainNode", Unnamed),
+    ("OperatorService/ResumeNode", Unnamed),
     ("OperatorService/ListWorkers", Unnamed),
     ("OperatorService/ListLiveStreams", Unnamed),
     ("OperatorService/ListAuditEvents", Unnamed),

@@ -218,7 +218,7 @@ async fn no_user_and_no_key_of_a_user_can_call_an_rpc_of_operators(
     let of_operators: Vec<_> = paths
         .filter(|path| path.starts_with("/sluice.v1.OperatorService/"))
         .collect();
-    assert_eq!(of_operators.len(), 16);
+    assert_eq!(of_operators.len(), 18);
     let before = dump(&server.database).await;
 
     for path in of_operators {

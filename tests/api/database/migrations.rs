@@ -370,6 +370,16 @@ const LANDED: &[(&str, &str, &str)] = &[
     ),
     (
         "postgres",
+        "41_drain_nodes.sql",
+        "50e3fdae278b3e91cca60a1ffa9e758963a7fb65579e1ce1ed5165928e8fb49e",
+    ),
+    (
+        "sqlite",
+        "41_drain_nodes.sql",
+        "577686b1198a7187e284bd8dfc43d1306fdef520c8adda55a5fce13a3ff84e21",
+    ),
+    (
+        "postgres",
         "42_suspend_organizations.sql",
         "9d882fee157637c5930ab52e514348aa58a8c608407ab44dde9e8d7cc7a076ce",
     ),

@@ -18,6 +18,7 @@ mod publishing_fixture;
 mod real_media;
 mod relay_edge;
 mod relay_fixture;
+mod relay_moves;
 mod relay_outages;
 mod relay_processes;
 mod settings;

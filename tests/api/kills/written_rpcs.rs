@@ -46,8 +46,10 @@ pub const WRITTEN_RPCS: [&str; 36] = [
 /// Their transactions are like those of SignUp, SignIn, ChangePassword and UpdateMe. Those of
 /// organizations are among them, because who creates or joins one has verified an address. And those
 /// that need an endpoint of a webhook: one writes nothing, the other one a number that nothing
-/// depends on.
-const NOT_WRITTEN: [&str; 34] = [
+/// depends on. Those of nodes are like those that suspend and resume users.
+const NOT_WRITTEN: [&str; 36] = [
+    "DrainNode",
+    "ResumeNode",
     "AcceptInvitation",
     "AdoptApiKey",
     "CreateInvitation",

@@ -243,6 +243,10 @@ async fn json_is_the_response_of_the_api_in_one_document(
 
     let nodes = json(&fixture, &["list-nodes"]).await;
     assert_eq!(nodes["nodes"][0]["nodeId"], "n1");
+    let drained = json(&fixture, &["drain-node", "n1"]).await;
+    assert!(drained["node"]["drainTime"].is_string(), "{drained}");
+    let resumed = json(&fixture, &["resume-node", "n1"]).await;
+    assert!(resumed["node"]["drainTime"].is_null(), "{resumed}");
     let workers = json(&fixture, &["list-workers"]).await;
     assert_eq!(workers["workers"][0]["workerId"], "w1");
     let audited = ["list-audit-events", "--action=SuspendUser"];

@@ -3,6 +3,7 @@
 mod admin_commands;
 mod audit_events;
 mod bound_keys;
+mod drain_node;
 mod first_key;
 mod fixture;
 mod keys;

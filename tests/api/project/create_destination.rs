@@ -64,6 +64,7 @@ async fn a_destination_without_url_gets_the_url_of_its_platform(
         delay: Some(prost_types::Duration::default()),
         max_video_bitrate_kbps: 0,
         max_height: 0,
+        allows_second_connection: false,
         create_time: made.create_time,
         update_time: made.create_time,
         etag: made.etag.clone(),
@@ -97,6 +98,7 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
             delay: Some(seconds(60)),
             max_video_bitrate_kbps: 2_500,
             max_height: 720,
+            allows_second_connection: true,
             ..custom_destination(&project, url)
         };
 
@@ -108,6 +110,7 @@ async fn a_destination_is_created_as_requested(#[values(Sqlite, Postgres)] engin
         assert!(made.disabled);
         assert_eq!(made.delay, Some(seconds(60)));
         assert_eq!((made.max_video_bitrate_kbps, made.max_height), (2_500, 720));
+        assert!(made.allows_second_connection);
         assert_eq!(get_destination(&user, &made).await, made);
     }
 }
@@ -166,6 +169,7 @@ async fn all_invalid_fields_are_named_at_once() {
             delay: Some(seconds(61)),
             max_video_bitrate_kbps: 99,
             max_height: -1,
+            allows_second_connection: false,
         };
         assert_eq!(
             refused(create(&user, request).await).fields(),

@@ -146,6 +146,7 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         delay: Some(DELAY),
         max_video_bitrate_kbps: Some(6_000),
         max_height: Some(1_080),
+        allows_second_connection: Some(true),
         ..Default::default()
     };
     let after = updated(&user, request).await;
@@ -161,6 +162,7 @@ async fn all_fields_can_be_updated_together(#[values(Sqlite, Postgres)] engine: 
         delay: Some(DELAY),
         max_video_bitrate_kbps: 6_000,
         max_height: 1_080,
+        allows_second_connection: true,
         update_time: after.update_time,
         etag: after.etag.clone(),
         ..before

@@ -89,6 +89,7 @@ async fn busy_project(engine: Engine) -> (Fixture, pb::Stream) {
         }),
         max_video_bitrate_kbps: 2_500,
         max_height: 720,
+        allows_second_connection: true,
         disabled: true,
         ..Default::default()
     };

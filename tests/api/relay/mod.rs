@@ -10,6 +10,7 @@ pub mod fixture;
 mod holds;
 mod leases;
 mod media_health;
+mod moves;
 mod previous_workers;
 mod random_transitions;
 mod report_relays;

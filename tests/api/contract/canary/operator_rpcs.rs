@@ -43,6 +43,14 @@ impl Recorder {
         let request = pb::ListNodesRequest::default();
         self.call::<()>(Succeeds, "OperatorService/ListNodes", token, request)
             .await;
+        let node = self.new_secret("secret instead of the id of a node that drains");
+        let request = pb::DrainNodeRequest { node_id: node };
+        self.call::<()>(Fails, "OperatorService/DrainNode", token, request)
+            .await;
+        let node = self.new_secret("secret instead of the id of a node that is resumed");
+        let request = pb::ResumeNodeRequest { node_id: node };
+        self.call::<()>(Fails, "OperatorService/ResumeNode", token, request)
+            .await;
         let request = pb::ListWorkersRequest::default();
         self.call::<()>(Succeeds, "OperatorService/ListWorkers", token, request)
             .await;

@@ -11,14 +11,14 @@ pub const ADVICE: [&str; 15] = [
     "The same at three times that load",
     "5,000 idle connections",
     "Maintenance stays at the database because",
-    "Use node-bound keys and suspensions only once",
+    "Use node-bound keys, suspensions and draining only once",
     "Read the changelog. Back up",
     "Litestream copies each change",
     "A dump contains nothing that was written after it.",
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 121] = [
+pub const PROMISES: [Promise; 124] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -553,6 +553,13 @@ pub const PROMISES: [Promise; 121] = [
         &["operator::admin_commands::an_operator_lists_nodes_workers_and_live_streams"],
     ),
     (
+        "`drain-node`, `resume-node`",
+        &[
+            "operator::drain_node::a_node_drains_until_it_is_resumed_and_each_change_is_audited_once",
+            "operator::admin_commands::json_is_the_response_of_the_api_in_one_document",
+        ],
+    ),
+    (
         "`list-audit-events`",
         &["operator::audit_events::a_list_of_audit_events_is_filtered_by_user_action_and_time"],
     ),
@@ -630,6 +637,21 @@ pub const PROMISES: [Promise; 121] = [
             "operator::organizations::calls_of_members_and_keys_in_a_suspended_organization_are_refused",
             "operator::organizations::watches_and_streams_of_a_suspended_organization_end_on_every_replica",
             "operator::organizations::webhooks_of_a_suspended_organization_get_its_events_when_it_is_resumed",
+        ],
+    ),
+    (
+        "**Draining a node** (`drain-node`)",
+        &[
+            "relay::moves::where_the_destination_permits_it_the_next_worker_starts_before_the_first_one_stops",
+            "relay::moves::elsewhere_the_next_worker_starts_immediately_after_the_first_one_has_stopped",
+        ],
+    ),
+    (
+        "What cannot move stays",
+        &[
+            "relay::moves::only_as_many_relays_move_as_other_workers_have_room_for",
+            "relay::moves::the_relays_of_a_stream_that_cannot_be_read_elsewhere_stay",
+            "relay::moves::while_a_node_drains_its_workers_claim_only_what_others_leave",
         ],
     ),
     (

@@ -16,7 +16,7 @@ use crate::{
     edge::media::{
         ControlPlane, Destination, Edge, HOOKS_SECRET, Nginx, Proxy, Publisher, Sandbox, program,
     },
-    harness::{children, command_line},
+    harness::{Client, children, command_line, exchange},
 };
 
 /// Real media is expensive: at most this many fixtures run concurrently.
@@ -230,6 +230,15 @@ impl Fixture {
     /// The process ids of the ffmpegs that run relays.
     pub fn ffmpeg_pids(&self) -> Vec<u32> {
         pids_of_relays(self.edge.id().expect("the edge runs"))
+    }
+
+    /// A client with an operator key that may drain nodes and work on relays.
+    pub async fn operator(&self) -> Client {
+        let scopes = ["--scope", "operator:write", "--scope", "relays:work"];
+        let key = self.control.create_api_key_with(&scopes).await.unwrap();
+        let channel = self.control.channel().unwrap();
+        let token = exchange(&channel, &key).await;
+        Client::with_token(&channel, &token)
     }
 
     /// Kills the edge.

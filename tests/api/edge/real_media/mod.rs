@@ -5,6 +5,7 @@ mod drains;
 mod fixture;
 mod holds;
 mod media_health;
+mod moves;
 mod outages;
 mod owner;
 mod publishing;

@@ -69,6 +69,17 @@ impl Owner {
         answer.unwrap().into_inner().destination.unwrap()
     }
 
+    /// Says that a destination accepts a second connection.
+    pub async fn allow_second_connection(&self, destination: &pb::Destination) {
+        let request = pb::UpdateDestinationRequest {
+            destination_id: destination.id.clone(),
+            allows_second_connection: Some(true),
+            ..Default::default()
+        };
+        let mut projects = self.client.project.clone();
+        projects.update_destination(request).await.unwrap();
+    }
+
     /// Delays what a destination gets.
     pub async fn set_delay(&self, destination: &pb::Destination, delay: Duration) {
         let request = pb::UpdateDestinationRequest {
