@@ -13,6 +13,7 @@
 # NETWORK is 127.77.0 by default. Needs Debian's packages patroni, etcd-server, etcd-client, haproxy and
 # postgresql. As root, all processes run as user postgres.
 set -euo pipefail
+umask 077
 
 PATH=$PATH:/usr/sbin
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -59,9 +60,9 @@ init() {
   [ ! -e "$directory/sluice.env" ] || return 0
   programs=$(postgresql_programs)
   superuser=$(password) replication=$(password) rewind=$(password) restapi=$(password) sluice=$(password)
-  umask 077
-  mkdir -p "$directory"
-  cp "$source/patroni.yml" "$source/haproxy.cfg" "$directory/"
+  cp "$source/haproxy.cfg" "$directory/"
+  # Three servers with one port cannot share the folder of a socket.
+  sed 's|\(unix_socket_directories:\).*|\1 ""|' "$source/patroni.yml" >"$directory/patroni.yml"
   for machine in "${machines[@]}"; do
     local own=$directory/pg$machine file
     mkdir -p "$own"
@@ -120,6 +121,8 @@ spawn() {
     . "$environment"
     exec setsid "${unprivileged[@]}" sh -c 'echo $$ >"$0.pid"; exec "$@" >>"$0.log" 2>&1' "$name" "$@" </dev/null
   ) >/dev/null 2>&1 &
+  # Its end is no news.
+  disown
 }
 
 etcd_endpoints() {
@@ -142,9 +145,9 @@ until_success() {
   fail "$what: see the logs in $directory"
 }
 
-# Runs SQL as the superuser, on the primary.
+# Runs SQL as the superuser, on the primary. Without a standby, a commit would wait without end.
 as_superuser() {
-  PGPASSWORD=$(value "$directory/pg1/patroni.env" PATRONI_SUPERUSER_PASSWORD) PGCONNECT_TIMEOUT=5 \
+  PGPASSWORD=$(value "$directory/pg1/patroni.env" PATRONI_SUPERUSER_PASSWORD) PGCONNECT_TIMEOUT=5 timeout 10 \
     psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --username postgres \
     --host "$(value "$directory/haproxy.env" BIND)" --dbname postgres "$@"
 }
@@ -228,7 +231,8 @@ ctl() {
     set -a
     # shellcheck source=/dev/null
     . "$directory/pg1/patroni.env"
-    exec patronictl --config-file "$directory/patroni.yml" "$@"
+    # It would wait for etcd without end.
+    exec timeout 60 patronictl --config-file "$directory/patroni.yml" "$@"
   )
 }
 
