@@ -5,6 +5,9 @@
 //! workers there look. Each second two more reads find what has no notification or lost it: relays
 //! whose retry is due, and changes of the projects of which a worker has relays. So a waiting
 //! worker costs a few index look-ups a second, and no statement of its own.
+//!
+//! Where several workers can claim, the one with the most free capacity is woken, so that load is
+//! spread; once it is full, it passes the news on. Full workers are not woken.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +28,7 @@ use crate::{
     database::Database,
     domain::{ProjectId, now},
     error::Result,
-    repositories::{Events, RelayLeases},
+    repositories::{ClaimingWorker, Events, RelayLeases},
     watching::collect_changes,
 };
 
@@ -55,6 +58,10 @@ struct WaitingWorker {
     worker_id: String,
     /// The media server for which it claims relays; empty means any.
     node_id: String,
+    /// What it can run at once.
+    capacity: i64,
+    /// What its relays take of that.
+    used: i64,
     /// The projects of its relays.
     projects: HashSet<ProjectId>,
     wake: Arc<Wake>,
@@ -98,13 +105,15 @@ impl ClaimDispatch {
         }
     }
 
-    /// Adds a worker of a media server, or of all if `node_id` is empty, until its waker is dropped.
-    pub fn add(&self, worker_id: &str, node_id: &str) -> ClaimWaker {
+    /// Adds a worker until its waker is dropped.
+    pub fn add(&self, worker: &ClaimingWorker) -> ClaimWaker {
         let number = self.newest.fetch_add(1, Ordering::Relaxed);
         let wake = Arc::<Wake>::default();
         let worker = WaitingWorker {
-            worker_id: worker_id.to_owned(),
-            node_id: node_id.to_owned(),
+            worker_id: worker.worker_id.clone(),
+            node_id: worker.node_id.clone(),
+            capacity: worker.capacity,
+            used: 0,
             projects: HashSet::new(),
             wake: Arc::clone(&wake),
         };
@@ -173,7 +182,8 @@ impl ClaimDispatch {
             self.wake_nodes(&claimable);
         }
         if has_unbound {
-            self.wake_unbound();
+            // Its claim is a read that ends at the first relay.
+            self.wake_node("");
         }
         let leased = self.leased_projects();
         let mut heads = HashMap::with_capacity(leased.len());
@@ -214,32 +224,49 @@ impl ClaimDispatch {
         }
     }
 
-    /// Wakes the workers that can claim relays at these media servers.
+    /// Wakes for each of these media servers the worker with the most free capacity of those that
+    /// can claim relays there.
     fn wake_nodes(&self, nodes: &[String]) {
         if nodes.is_empty() {
             return;
         }
-        let nodes: HashSet<_> = nodes.iter().map(String::as_str).collect();
-        for worker in self.workers.lock().values() {
-            if worker.node_id.is_empty() || nodes.contains(&*worker.node_id) {
+        let workers = self.workers.lock();
+        let mut freest: HashMap<&str, &WaitingWorker> = HashMap::new();
+        for worker in workers.values().filter(|worker| worker.is_free()) {
+            let known = freest.entry(&worker.node_id).or_insert(worker);
+            if known.free() < worker.free() {
+                *known = worker;
+            }
+        }
+        for node_id in nodes {
+            let able = [freest.get(node_id.as_str()), freest.get("")];
+            if let Some(worker) = able.into_iter().flatten().max_by_key(|one| one.free()) {
                 worker.wake.report(ClaimNews::CLAIMABLE);
             }
         }
     }
 
-    /// Wakes the workers of any media server: their claims are reads that end at the first relay.
-    fn wake_unbound(&self) {
-        for worker in self.workers.lock().values() {
-            if worker.node_id.is_empty() {
-                worker.wake.report(ClaimNews::CLAIMABLE);
-            }
-        }
+    /// The same for one media server; empty means any, and wakes a worker of any.
+    fn wake_node(&self, node_id: &str) {
+        self.wake_nodes(&[node_id.to_owned()]);
     }
 
     fn wake_all(&self) {
         for worker in self.workers.lock().values() {
             worker.wake.report(ClaimNews::ALL);
         }
+    }
+}
+
+impl WaitingWorker {
+    /// What is left of its capacity.
+    fn free(&self) -> i64 {
+        self.capacity - self.used
+    }
+
+    /// Whether it can claim.
+    fn is_free(&self) -> bool {
+        self.free() > 0 && !self.wake.is_replaced.load(Ordering::Relaxed)
     }
 }
 
@@ -290,8 +317,16 @@ impl ClaimWaker {
         self.wake.is_replaced.load(Ordering::Relaxed)
     }
 
-    /// Sets the projects of the worker's relays.
-    pub fn set_projects(&self, projects: HashSet<ProjectId>) {
+    /// Wakes another worker instead: this one is full, and there may be more to claim.
+    pub fn pass_on(&self) {
+        let workers = self.dispatch.workers.lock();
+        let node_id = workers.get(&self.number).map(|one| one.node_id.clone());
+        drop(workers);
+        self.dispatch.wake_node(&node_id.unwrap_or_default());
+    }
+
+    /// Sets the projects of the worker's relays, and what these take of its capacity.
+    pub fn set_leases(&self, projects: HashSet<ProjectId>, used: i64) {
         let mut workers = self.dispatch.workers.lock();
         let Some(worker) = workers.get_mut(&self.number) else {
             return;
@@ -302,6 +337,7 @@ impl ClaimWaker {
             revisions.remove(id);
         }
         worker.projects = projects;
+        worker.used = used;
     }
 }
 

@@ -243,6 +243,7 @@ fn services(
     let usage = UsageService::new(database.clone(), keys.sealer.clone());
     let organization = OrganizationService::new(OrganizationDependencies {
         database: database.clone(),
+        revocations: components.revocations.clone(),
         sealer: keys.sealer.clone(),
         limits: config.organizations.limits(),
         outbox: components.outbox.clone(),

@@ -100,9 +100,20 @@ impl Owner {
         state: pb::RelayState,
         count: usize,
     ) -> anyhow::Result<Vec<pb::Relay>> {
-        wait_for("the relays are in the state", async || {
+        self.relays_match(stream, |relay| relay.state() == state, count)
+            .await
+    }
+
+    /// Waits until this number of relays of a stream match a condition.
+    pub async fn relays_match(
+        &self,
+        stream: &pb::Stream,
+        matches: impl Fn(&pb::Relay) -> bool,
+        count: usize,
+    ) -> anyhow::Result<Vec<pb::Relay>> {
+        wait_for("the relays match", async || {
             let mut relays = self.relays(stream).await?;
-            relays.retain(|relay| relay.state() == state);
+            relays.retain(&matches);
             Ok((relays.len() == count).then_some(relays))
         })
         .await

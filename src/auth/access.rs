@@ -27,7 +27,7 @@ impl RequiredAccess {
 }
 
 /// Every RPC of `sluice.v1`: its path and the required access.
-pub const METHODS: [(&str, RequiredAccess); 106] = {
+pub const METHODS: [(&str, RequiredAccess); 108] = {
     use RequiredAccess::{Public, Session};
     const PROJECTS_READ: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsRead]);
     const PROJECTS_WRITE: RequiredAccess = RequiredAccess::Scopes(&[Scope::ProjectsWrite]);
@@ -68,6 +68,7 @@ pub const METHODS: [(&str, RequiredAccess); 106] = {
         ("/sluice.v1.AuthService/CreateApiKey", Session),
         ("/sluice.v1.AuthService/ListApiKeys", Session),
         ("/sluice.v1.AuthService/RevokeApiKey", Session),
+        ("/sluice.v1.AuthService/AdoptApiKey", Session),
         ("/sluice.v1.AuthService/ExchangeApiKey", Public),
         ("/sluice.v1.AuthService/GetJwks", Public),
         ("/sluice.v1.AuthService/ListAuditEvents", Session),
@@ -185,6 +186,10 @@ pub const METHODS: [(&str, RequiredAccess); 106] = {
         ("/sluice.v1.OrganizationService/RevokeInvitation", Session),
         ("/sluice.v1.OrganizationService/AcceptInvitation", Session),
         ("/sluice.v1.OrganizationService/TransferProject", Session),
+        (
+            "/sluice.v1.OrganizationService/ListOrganizationAuditEvents",
+            Session,
+        ),
     ]
 };
 

@@ -176,7 +176,7 @@ mod tests {
     use super::{AccessTokens, TokenSettings};
     use crate::{
         auth::{Caller, SigningKeys, Subject},
-        domain::{ApiKeyId, NodeId, Scope, Secret, SessionId, UserId, now},
+        domain::{ApiKeyId, NodeId, OrganizationId, Scope, Secret, SessionId, UserId, now},
     };
 
     const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -244,6 +244,7 @@ mod tests {
             user,
             key,
             restricted: true,
+            organization: Some(OrganizationId::generate()),
         };
         for keys in [secret_key(), pem_keys([PEM])] {
             let [operator, bound] = [None, Some("node-1")].map(|node| Subject::Operator {

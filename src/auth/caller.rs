@@ -37,8 +37,10 @@ pub enum Subject {
         user: UserId,
         /// The API key.
         key: ApiKeyId,
-        /// Whether the key is restricted to some of the user's projects.
+        /// Whether the key is restricted to some of the projects.
         restricted: bool,
+        /// The organization of the key, if it is not the personal one of the user.
+        organization: Option<OrganizationId>,
     },
     /// A media server, a relay worker or an operator.
     Operator {
@@ -57,6 +59,7 @@ impl Subject {
                 user,
                 key: key.id,
                 restricted: key.restricted,
+                organization: key.organization_id,
             },
             None => Self::Operator {
                 key: key.id,
@@ -70,20 +73,21 @@ impl Caller {
     /// The tenant whose data the caller may access with this role at least; `SessionRequired` for
     /// operators.
     pub fn tenant(&self, role: Role) -> Result<Tenant> {
-        let (user, key, restricted) = match self.subject {
-            Subject::User { user, .. } => (user, None, false),
+        let (user, key, restricted, organization) = match self.subject {
+            Subject::User { user, .. } => (user, None, false, None),
             Subject::Program {
                 user,
                 key,
                 restricted,
-            } => (user, Some(key), restricted),
+                organization,
+            } => (user, Some(key), restricted, organization),
             Subject::Operator { .. } => return Err(Error::SessionRequired),
         };
         Ok(Tenant {
             user,
             key,
             restricted,
-            organization: OrganizationId::personal(user),
+            organization: organization.unwrap_or_else(|| OrganizationId::personal(user)),
             role,
         })
     }
@@ -96,6 +100,14 @@ impl Caller {
             Subject::User { .. } | Subject::Program { .. } => {
                 Err(Error::ScopeMissing(Scope::OperatorRead))
             }
+        }
+    }
+
+    /// The organization of the caller's API key, if it is not the personal one of its user.
+    pub(super) fn organization(&self) -> Option<OrganizationId> {
+        match self.subject {
+            Subject::Program { organization, .. } => organization,
+            Subject::User { .. } | Subject::Operator { .. } => None,
         }
     }
 
@@ -128,6 +140,7 @@ impl Caller {
             session_id,
             api_key_id,
             resource_id: None,
+            organization_id: None,
             origin,
         }
     }
@@ -238,6 +251,7 @@ mod tests {
             user: UserId::generate(),
             key: ApiKeyId::generate(),
             restricted: false,
+            organization: None,
         };
         let program = Caller {
             subject,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Caller, Subject};
-use crate::domain::{NodeId, Scopes, Time};
+use crate::domain::{NodeId, OrganizationId, Scopes, Time};
 
 /// How far `nbf` may be in the future, in seconds: a replica may know the database's clock only
 /// roughly for a moment. A token is never accepted from its `exp` on.
@@ -38,7 +38,7 @@ impl TokenSettings {
 }
 
 /// The claims of an access token (RFC 9068 section 2.2). All are required except the
-/// one that only a session's token has, and the three that only an API key's token has.
+/// one that only a session's token has, and the four that only an API key's token has.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Claims {
     iss: String,
@@ -61,6 +61,9 @@ pub(super) struct Claims {
     /// Whether that API key is restricted to some projects.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     restricted: bool,
+    /// The organization of that API key, if it is not the personal one of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    organization_id: Option<Uuid>,
     /// The media server that an operator key is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node_id: Option<String>,
@@ -75,6 +78,7 @@ impl Claims {
                 user,
                 key,
                 restricted,
+                ..
             } => (user.uuid(), key.uuid(), Some(key.uuid()), restricted),
             Subject::Operator { key, .. } => (key.uuid(), key.uuid(), Some(key.uuid()), false),
         };
@@ -92,6 +96,7 @@ impl Claims {
             auth_time: caller.auth_time().map(|time| time.timestamp()),
             client_id,
             restricted,
+            organization_id: caller.organization().map(OrganizationId::uuid),
             node_id: caller.bound_node().map(ToString::to_string),
         }
     }
@@ -127,6 +132,7 @@ impl Claims {
                 user: self.sub.into(),
                 key: key.into(),
                 restricted: self.restricted,
+                organization: self.organization_id.map(OrganizationId::from),
             },
         };
         Some(Caller {

@@ -117,6 +117,7 @@ mod tests {
             user,
             key: ApiKeyId::generate(),
             restricted: false,
+            organization: None,
         };
         Caller {
             subject,

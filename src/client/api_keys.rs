@@ -43,6 +43,12 @@ pub enum KeyCommand {
         /// The id of the key.
         key: String,
     },
+    /// Take over an API key of an organization as its owner: it does not end with the membership of
+    /// its creator then.
+    Adopt {
+        /// The id of the key.
+        key: String,
+    },
 }
 
 /// Runs a command of `sluice key`.
@@ -64,11 +70,13 @@ pub(super) async fn run(session: &Session, command: KeyCommand) -> Result<(), Cl
                 project_ids,
                 expire_time: expires_in.map(expire_time).transpose()?,
                 request_id: request_id(),
+                organization_id: session.organization(),
             };
             create(session, request).await
         }
         KeyCommand::List { limit } => list(session, &limit).await,
         KeyCommand::Revoke { key } => revoke(session, key).await,
+        KeyCommand::Adopt { key } => adopt(session, key).await,
     }
 }
 
@@ -97,6 +105,7 @@ async fn create(session: &Session, request: pb::CreateApiKeyRequest) -> Result<(
 async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
     let api_keys = limit.list(async |page_size, page_token| {
         let request = pb::ListApiKeysRequest {
+            organization_id: session.organization(),
             page_size,
             page_token,
             ..Default::default()
@@ -129,6 +138,16 @@ async fn list(session: &Session, limit: &Limit) -> Result<(), ClientError> {
         let header = ["ID", "NAME", "SCOPES", "PROJECTS", "LAST USED", "EXPIRES"];
         Table::new(header, rows)
     })
+}
+
+async fn adopt(session: &Session, api_key_id: String) -> Result<(), ClientError> {
+    let text = format!("the key {api_key_id} is yours");
+    let request = pb::AdoptApiKeyRequest { api_key_id };
+    let answer = session.call(request, async |mut api, request| {
+        api.auth.adopt_api_key(request).await
+    });
+    let answer = answer.await?;
+    session.output().print_text(&answer, &text)
 }
 
 async fn revoke(session: &Session, api_key_id: String) -> Result<(), ClientError> {

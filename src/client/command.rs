@@ -118,7 +118,7 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
-    /// API keys of the signed-in user, for programs.
+    /// API keys of the signed-in user, or of an organization, for programs.
     Key {
         #[command(subcommand)]
         command: KeyCommand,
@@ -146,7 +146,7 @@ pub enum ClientCommand {
         #[command(flatten)]
         options: ClientOptions,
     },
-    /// List the audit log of the signed-in user.
+    /// List the audit log of the signed-in user, or with --organization that of an organization.
     Audit {
         #[command(flatten)]
         limit: Limit,

@@ -140,6 +140,7 @@ pub(super) async fn run(session: &Session, command: WebhookCommand) -> Result<()
                 event_types: events,
                 disabled,
                 request_id: request_id(),
+                organization_id: session.organization(),
             };
             create(session, request).await
         }
@@ -213,6 +214,7 @@ async fn list(session: &Session, project: Option<&str>, limit: &Limit) -> Result
     let webhooks = limit.list(async |page_size, page_token| {
         let request = pb::ListWebhooksRequest {
             project_id: project_id.clone(),
+            organization_id: session.organization(),
             page_size,
             page_token,
             ..Default::default()

@@ -1,4 +1,4 @@
-use super::{ApiKeyId, Name, NodeId, ProjectId, Scopes, Time, UserId};
+use super::{ApiKeyId, Name, NodeId, OrganizationId, ProjectId, Scopes, Time, UserId};
 
 /// A key with which a program calls the API, within scopes.
 #[derive(Debug, Clone)]
@@ -7,6 +7,8 @@ pub struct ApiKey {
     pub id: ApiKeyId,
     /// The user for whom the program acts; `None` for an operator's key.
     pub user_id: Option<UserId>,
+    /// The organization whose projects it accesses, if that is not the personal one of the user.
+    pub organization_id: Option<OrganizationId>,
     /// The name its owner gave it.
     pub display_name: String,
     /// What it allows.

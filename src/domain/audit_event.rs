@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use super::{ApiKeyId, AuditEventId, Id, RequestOrigin, SessionId, Time, UserId};
+use super::{ApiKeyId, AuditEventId, Id, OrganizationId, RequestOrigin, SessionId, Time, UserId};
 
 /// An action with its actor and target, as the audit log records it.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct AuditContext {
     pub api_key_id: Option<ApiKeyId>,
     /// The target, unless it is the account itself.
     pub resource_id: Option<Uuid>,
+    /// The organization that it concerns, if the target does not tell.
+    pub organization_id: Option<OrganizationId>,
     /// The caller's address and user agent.
     pub origin: RequestOrigin,
 }
@@ -28,6 +30,7 @@ impl AuditContext {
             session_id: None,
             api_key_id: None,
             resource_id: None,
+            organization_id: None,
             origin,
         }
     }
@@ -44,11 +47,26 @@ impl AuditContext {
         self
     }
 
+    /// Sets the organization.
+    pub fn with_organization(mut self, id: OrganizationId) -> Self {
+        self.organization_id = Some(id);
+        self
+    }
+
     /// Sets the target.
     pub fn with_resource<K>(mut self, id: Id<K>) -> Self {
         self.resource_id = Some(id.uuid());
         self
     }
+}
+
+/// An entry of the audit log of an organization.
+#[derive(Debug, Clone)]
+pub struct OrganizationAuditEvent {
+    /// The event.
+    pub event: AuditEvent,
+    /// The user who acted, also through an API key.
+    pub user_id: UserId,
 }
 
 /// An entry of the audit log.

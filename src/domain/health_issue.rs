@@ -67,8 +67,7 @@ impl Issue {
         }
         let (stream_id, destination_id) = (relay.stream_id, Some(relay.destination_id));
         let of_media = relay
-            .issues
-            .iter()
+            .present_issues()
             .map(|issue| Self::of_media(issue, stream_id, destination_id));
         let of_state = Self::of_relay_state(relay);
         of_state.into_iter().chain(of_media).collect()

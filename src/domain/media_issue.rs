@@ -17,6 +17,8 @@ text_enum! {
         DestinationTooSlow = "destination_too_slow",
         /// Timestamps jump.
         TimestampJump = "timestamp_jump",
+        /// No worker takes the relay.
+        NoCapacity = "no_capacity",
     }
 }
 

@@ -42,6 +42,7 @@ mod quota;
 mod relay;
 mod relay_error;
 mod relay_report;
+mod relay_wait;
 mod rendition;
 mod scope;
 mod second_factor;
@@ -60,7 +61,7 @@ mod webhook;
 mod webhook_url;
 
 pub use api_key::{ApiKey, NewApiKey};
-pub use audit_event::{AuditContext, AuditEvent};
+pub use audit_event::{AuditContext, AuditEvent, OrganizationAuditEvent};
 pub use clock::{ClockComparison, Time, now};
 pub use destination::{
     Destination, DestinationUpdate, StreamTarget, relay_output_url, relay_server_url,
@@ -103,6 +104,7 @@ pub use quota::{Quota, QuotaExcess, QuotaKind};
 pub use relay::{Relay, RelayDelivery, RelayLease, RelayState, RelayTimeouts};
 pub use relay_error::RelayError;
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
+pub use relay_wait::RelayWaits;
 pub use rendition::{VideoLimits, parse_max_height, parse_max_video_bitrate};
 pub use scope::{Scope, Scopes};
 pub use second_factor::{SecondFactor, SecondFactorCode};

@@ -74,6 +74,10 @@ pub struct Relay {
     /// The present issues of its media.
     #[serde(default)]
     pub issues: Vec<MediaIssue>,
+    /// That no worker takes it, if that was found since it can be claimed. It is apart from the
+    /// other issues because servers of an earlier version do not know its code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_issue: Option<MediaIssue>,
 }
 
 /// How well media is delivered in the current attempt.
@@ -137,6 +141,7 @@ impl Relay {
             update_time: now,
             delivery: RelayDelivery::default(),
             issues: Vec::new(),
+            capacity_issue: None,
         }
     }
 
@@ -149,6 +154,7 @@ impl Relay {
         self.wanted = true;
         self.attempt = 0;
         self.error = None;
+        self.capacity_issue = None;
         self.reset(now);
         true
     }
@@ -160,6 +166,7 @@ impl Relay {
         }
         self.wanted = false;
         self.issues.clear();
+        self.capacity_issue = None;
         self.reset(now);
         true
     }
@@ -228,10 +235,20 @@ impl Relay {
 
     /// Whether a worker may claim it, as far as the relay itself is concerned.
     pub fn is_claimable(&self, now: Time) -> bool {
-        self.wanted
-            && self.lease.is_none()
-            && self.state != RelayState::Failed
-            && self.ready_time <= now
+        self.is_unclaimed() && self.ready_time <= now
+    }
+
+    /// Whether it waits for a worker, or for its next attempt.
+    pub(super) fn is_unclaimed(&self) -> bool {
+        self.wanted && self.lease.is_none() && self.state != RelayState::Failed
+    }
+
+    /// All of its present issues. One of a missing worker that a server of an earlier version has
+    /// left is none.
+    pub fn present_issues(&self) -> impl Iterator<Item = &MediaIssue> {
+        let unclaimed = self.is_unclaimed();
+        let capacity = self.capacity_issue.iter().filter(move |_| unclaimed);
+        capacity.chain(&self.issues)
     }
 
     /// Gives a worker the lease.
@@ -245,6 +262,7 @@ impl Relay {
             silent_since: now,
         });
         self.bytes_sent = 0;
+        self.capacity_issue = None;
         self.delivery.begin_attempt();
         self.enter(RelayState::Starting, now);
     }
@@ -381,6 +399,7 @@ mod tests {
             update_time: now,
             delivery: RelayDelivery::default(),
             issues: Vec::new(),
+            capacity_issue: None,
         };
         relay.claim("w1", TIMES, now);
         relay

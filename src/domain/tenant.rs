@@ -112,11 +112,6 @@ impl Tenant {
     pub fn roles(&self) -> &'static str {
         self.role.and_higher()
     }
-
-    /// The API key to whose projects the call is restricted, if any.
-    pub fn restricted_to(&self) -> Option<ApiKeyId> {
-        self.key.filter(|_| self.restricted)
-    }
 }
 
 #[cfg(test)]

@@ -160,6 +160,8 @@ impl fmt::Display for WebhookEventTypes {
 pub struct Webhook {
     /// Its id.
     pub id: WebhookId,
+    /// The organization that owns it.
+    pub organization_id: OrganizationId,
     /// The project; `None` means all projects of the tenant.
     pub project_id: Option<ProjectId>,
     /// The endpoint.

@@ -6,7 +6,7 @@ use crate::{
     database::{Batch, Check, Database, DeletedBatch, QueueStatements},
     domain::{
         AuditContext, AuditEvent, AuditEventId, AuditFilter, CreateTimeRange, OperatorAuditEvent,
-        Page, RequestOrigin, Time, UserId,
+        OrganizationAuditEvent, OrganizationId, Page, RequestOrigin, Time, UserId,
     },
     error::Result,
 };
@@ -95,6 +95,26 @@ impl AuditLog {
         )
     }
 
+    /// The successful actions that concern an organization, newest first.
+    pub async fn list_of_organization(
+        &self,
+        id: OrganizationId,
+        created: CreateTimeRange,
+        page: Page,
+    ) -> Result<Vec<OrganizationAuditEvent>> {
+        fetch_all!(
+            self.database.reader(),
+            "select id, create_time, action, result, session_id, api_key_id, resource_id,
+                    peer_address, user_agent, user_id
+             from audit_events
+             where organization_id = $1 and id < $2
+               and coalesce(create_time, $4) > $4 and coalesce(create_time, $5) < $5
+             order by id desc
+             limit $3",
+            [id, page.below, page.limit(), created.after, created.before]
+        )
+    }
+
     /// The entries of all accounts that meet a filter, newest first.
     pub async fn list_all(
         &self,
@@ -176,6 +196,9 @@ pub(crate) async fn record(
 }
 
 /// Records a refused action, in the transaction of what the refusal changes.
+///
+/// The organization of a successful action is that of its target. A refused action may concern
+/// another tenant's, who must not learn of it.
 pub(crate) async fn append(
     tx: &mut impl QueueStatements,
     audit: &AuditContext,
@@ -186,8 +209,19 @@ pub(crate) async fn append(
         tx,
         "insert into audit_events
              (id, user_id, create_time, action, result, session_id, api_key_id,
-              resource_id, peer_address, user_agent)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+              resource_id, peer_address, user_agent, organization_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, case when $5 = 'OK' then coalesce(
+             $11,
+             (select owner_id from projects where id = $8),
+             (select owner_id from webhooks where id = $8),
+             (select p.owner_id
+              from destinations d
+              join projects p on p.id = d.project_id
+              where d.id = $8),
+             (select p.owner_id
+              from streams s
+              join projects p on p.id = s.project_id
+              where s.id = $8)) end)",
         [
             AuditEventId::generate(),
             audit.user_id.map_or(Uuid::nil(), |id| id.uuid()),
@@ -198,7 +232,8 @@ pub(crate) async fn append(
             audit.api_key_id,
             audit.resource_id,
             audit.origin.address(),
-            &audit.origin.user_agent
+            &audit.origin.user_agent,
+            audit.organization_id
         ],
         Check::default()
     )
@@ -209,6 +244,13 @@ impl_from_row!(
     id, create_time, action, result, session_id, api_key_id, resource_id;
     |row|
     origin: RequestOrigin::from_row(row)?,
+);
+
+impl_from_row!(
+    OrganizationAuditEvent:
+    user_id;
+    |row|
+    event: AuditEvent::from_row(row)?,
 );
 
 impl_from_row!(

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
         progress::RelayProgress,
         rows::{self as relay_rows, relay_columns},
     },
-    sql::{fetch_all_in, list_json},
+    sql::{fetch_all_in, list_json, to_json},
     streams::rows::{self as stream_rows, lock_project_of, stored_stream_columns},
 };
 use crate::{
@@ -22,6 +23,9 @@ use crate::{
     domain::{Change, MediaIssue, Platform, Relay, Stream, StreamId, Time, VideoLimits},
     error::{Error, Result},
 };
+
+/// Workers that claim are recorded every minute.
+const CLAIMS_NOW: TimeDelta = TimeDelta::minutes(2);
 
 /// A live stream, with its relays.
 #[derive(Debug, Clone)]
@@ -37,6 +41,8 @@ pub struct MonitoredStream {
 pub struct MonitoredRelay {
     /// The relay.
     pub relay: Relay,
+    /// Whether no worker has it because one has another relay to its destination.
+    pub is_busy: bool,
     /// The platform of the destination.
     pub platform: Platform,
     /// The limits of the video for the destination.
@@ -52,6 +58,7 @@ pub struct MediaHealth {
 #[derive(Debug)]
 struct RelayRow {
     relay: Relay,
+    is_busy: bool,
     destination_platform: Platform,
     max_video_bitrate_kbps: i32,
     max_height: i32,
@@ -89,6 +96,7 @@ impl MediaHealth {
             let relays = of_stream.entry(row.relay.stream_id).or_default();
             relays.push(MonitoredRelay {
                 relay: row.relay,
+                is_busy: row.is_busy,
                 platform: row.destination_platform,
                 video_limits: VideoLimits {
                     max_bitrate_kbps: row.max_video_bitrate_kbps,
@@ -109,7 +117,12 @@ impl MediaHealth {
             [
                 "select ",
                 relay_columns!("r."),
-                ", d.platform as destination_platform, d.max_video_bitrate_kbps, d.max_height
+                ", d.platform as destination_platform, d.max_video_bitrate_kbps, d.max_height,
+                   r.lease_id is null and exists (
+                       select 1
+                       from relays b
+                       where b.destination_id = r.destination_id and b.lease_id is not null)
+                       as is_busy
                  from relays r
                  join destinations d on d.id = r.destination_id
                  where r.stream_id"
@@ -156,16 +169,32 @@ impl MediaHealth {
             .await
     }
 
+    /// The number of workers that claim relays now or did in the last two minutes, by the media
+    /// server for which they do; empty means any.
+    pub async fn count_workers(&self, now: Time) -> Result<HashMap<String, i64>> {
+        let counts: Vec<(String, i64)> = fetch_all!(
+            self.database.reader(),
+            "select node_id, count(*)
+             from workers
+             where last_claim_time > $1
+             group by node_id",
+            [now - CLAIMS_NOW]
+        )?;
+        Ok(counts.into_iter().collect())
+    }
+
     /// Writes the issues of a relay, with an event, unless it has changed since it was read.
+    /// `capacity_issue` is the one that no worker takes it.
     pub async fn set_relay_issues(
         &self,
         read: &Relay,
         issues: Vec<MediaIssue>,
+        capacity_issue: Option<MediaIssue>,
         now: Time,
     ) -> Result<()> {
         self.database
             .transaction(|mut tx| {
-                let issues = issues.clone();
+                let (issues, capacity_issue) = (issues.clone(), capacity_issue.clone());
                 async move {
                     let locked = lock_project_of(&mut tx, read.stream_id).await;
                     let (project_id, revision) = match locked {
@@ -174,18 +203,29 @@ impl MediaHealth {
                     };
                     let (stream_id, destination_id) = (read.stream_id, read.destination_id);
                     let loaded = relay_rows::load(&mut tx, stream_id, destination_id).await?;
-                    let is_same =
-                        |relay: &Relay| relay.wanted == read.wanted && relay.issues == read.issues;
+                    let lease = |relay: &Relay| relay.lease.as_ref().map(|lease| lease.id);
+                    let is_same = |relay: &Relay| {
+                        relay.wanted == read.wanted
+                            && relay.issues == read.issues
+                            && relay.capacity_issue == read.capacity_issue
+                            && lease(relay) == lease(read)
+                    };
                     let Some(mut relay) = loaded.filter(is_same) else {
                         return tx.rollback(()).await;
                     };
                     relay.issues = issues;
+                    relay.capacity_issue = capacity_issue;
                     execute!(
                         tx,
                         "update relays
-                         set issues = $3
+                         set issues = $3, capacity_issue = $4
                          where stream_id = $1 and destination_id = $2",
-                        [stream_id, destination_id, list_json(&relay.issues)?]
+                        [
+                            stream_id,
+                            destination_id,
+                            list_json(&relay.issues)?,
+                            relay.capacity_issue.as_ref().map(to_json).transpose()?
+                        ]
                     )?;
                     relay_rows::record_with_revision(&mut tx, revision, &relay, now).await?;
                     self.database.commit_change(tx, project_id).await
@@ -197,7 +237,7 @@ impl MediaHealth {
 
 impl_from_row!(
     RelayRow:
-    destination_platform, max_video_bitrate_kbps, max_height;
+    is_busy, destination_platform, max_video_bitrate_kbps, max_height;
     |row|
     relay: Relay::from_row(row)?,
 );

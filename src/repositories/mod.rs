@@ -25,7 +25,7 @@ mod webhooks;
 
 pub use accounts::{
     ApiKeys, BegunRegistration, ConfirmedEmail, CountedAttempt, EmailChanges, FailedAttempts,
-    Identities, IssuedToken, KnownNetworks, MailTokens, NewOperatorKey, NewPasskey,
+    Identities, IssuedToken, KnownNetworks, ListedKeys, MailTokens, NewOperatorKey, NewPasskey,
     NewSecondFactor, NewSecret, NewUser, Notices, OperatorKeys, Passkeys, Recipient,
     RepeatableSecret, RevocationCursor, SecondFactorProof, SecondFactors, Sessions, SignedIn,
     StoredPasskey, TokenRevocations, UserAccounts, Users, VerifiedCredential, VerifiedSecondFactor,

@@ -52,15 +52,15 @@ macro_rules! owned_by {
                 select 1 from api_keys k
                 where k.id = ",
             $key,
-            " and k.user_id = p.owner_id and (not k.restricted or exists (
+            " and coalesce(k.organization_id, k.user_id) = p.owner_id
+                  and (not k.restricted or exists (
                     select 1 from api_key_projects r
                     where r.api_key_id = k.id and r.project_id = p.id))))"
         )
     };
 }
 
-/// The same for all projects of one organization, for lists. The key is null unless it is
-/// restricted ([`Tenant::restricted_to`]).
+/// The same for all projects of one organization, for lists.
 macro_rules! owned_in {
     ($organization:literal, $user:literal, $key:literal, $roles:literal) => {
         concat!(
@@ -71,10 +71,14 @@ macro_rules! owned_in {
             " and (",
             $key,
             " is null or exists (
-                select 1 from api_key_projects k
-                where k.api_key_id = ",
+                select 1 from api_keys k
+                where k.id = ",
             $key,
-            " and k.project_id = p.id))"
+            " and coalesce(k.organization_id, k.user_id) = ",
+            $organization,
+            " and (not k.restricted or exists (
+                    select 1 from api_key_projects r
+                    where r.api_key_id = k.id and r.project_id = p.id))))"
         )
     };
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use super::sql::{fetch_all_in, is_member, owned_by};
+use super::sql::{fetch_all_in, is_member, owned_in};
 use crate::{
     database::{Batch, Check, Database, DeletedBatch, Transaction},
     domain::{
@@ -48,8 +48,8 @@ struct RelayRow {
 }
 
 /// The condition that a tenant may read the record `u`: it is one of the organization that
-/// `$organization` binds, of which the user is a member. The key is null unless it is restricted to
-/// some projects ([`Tenant::restricted_to`]).
+/// `$organization` binds, of which the user is a member. Unless it is null, the API key is one of the
+/// organization, and not restricted to other projects.
 macro_rules! usage_owned_in {
     ($organization:literal, $user:literal, $key:literal, $roles:literal) => {
         concat!(
@@ -60,10 +60,14 @@ macro_rules! usage_owned_in {
             " and (",
             $key,
             " is null or exists (
-                select 1 from api_key_projects k
-                where k.api_key_id = ",
+                select 1 from api_keys k
+                where k.id = ",
             $key,
-            " and k.project_id = u.project_id))"
+            " and coalesce(k.organization_id, k.user_id) = ",
+            $organization,
+            " and (not k.restricted or exists (
+                    select 1 from api_key_projects r
+                    where r.api_key_id = k.id and r.project_id = u.project_id))))"
         )
     };
 }
@@ -119,7 +123,7 @@ impl UsageRecords {
                 page.below,
                 tenant.organization,
                 tenant.user,
-                tenant.restricted_to(),
+                tenant.key,
                 tenant.roles(),
                 page.limit(),
                 filter.project_id,
@@ -147,7 +151,7 @@ impl UsageRecords {
             [
                 tenant.organization,
                 tenant.user,
-                tenant.restricted_to(),
+                tenant.key,
                 tenant.roles(),
                 filter.project_id,
                 filter.destination_id,
@@ -157,17 +161,23 @@ impl UsageRecords {
         )
     }
 
-    /// Fails unless the project and the destination of a filter exist, for a filter that selects no
-    /// record: those of deleted ones remain.
+    /// Fails unless the project and the destination of a filter are those of the tenant's
+    /// organization, for a filter that selects no record: those of deleted ones remain.
     pub async fn require_known(&self, tenant: Tenant, filter: UsageFilter) -> Result<()> {
         if let Some(id) = filter.project_id {
             let exists = exists!(
                 self.database.reader(),
                 concat!(
                     "select 1 from projects p where p.id = $1 and ",
-                    owned_by!("$2", "$3", "$4"),
+                    owned_in!("$5", "$2", "$3", "$4"),
                 ),
-                [id, tenant.user, tenant.key, tenant.roles()]
+                [
+                    id,
+                    tenant.user,
+                    tenant.key,
+                    tenant.roles(),
+                    tenant.organization
+                ]
             )?;
             if !exists {
                 return Err(Error::not_found("project", id));
@@ -181,9 +191,15 @@ impl UsageRecords {
                      from destinations d
                      join projects p on p.id = d.project_id
                      where d.id = $1 and d.delete_time is null and ",
-                    owned_by!("$2", "$3", "$4"),
+                    owned_in!("$5", "$2", "$3", "$4"),
                 ),
-                [id, tenant.user, tenant.key, tenant.roles()]
+                [
+                    id,
+                    tenant.user,
+                    tenant.key,
+                    tenant.roles(),
+                    tenant.organization
+                ]
             )?;
             if !exists {
                 return Err(Error::not_found("destination", id));

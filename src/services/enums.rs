@@ -49,7 +49,7 @@ message_enums! {
     }
     MediaIssueCode => MediaIssueCode {
         KeyframeIntervalTooLong BitrateOverLimit NoAudio CodecNotAccepted DestinationTooSlow
-        TimestampJump
+        TimestampJump NoCapacity
     }
     OperatorKeyState => OperatorKeyState { Active Expired Revoked }
     OutagePolicy => OutagePolicy { End Hold }

@@ -278,6 +278,11 @@ mod tests {
         assert_eq!(second, ["issue WARNING RELAY_STALLED since -: no progress"]);
         let third = told(&mut lines, changed(&[stalled]));
         assert_eq!(third, ["issue over: WARNING PUBLISHER_LOST since -"]);
+        let unclaimed = issue(pb::IssueCode::NoCapacity, "all are full");
+        let fourth = told(&mut lines, changed(&[unclaimed]));
+        let over = "issue over: WARNING RELAY_STALLED since -: no progress";
+        let begun = "issue WARNING NO_CAPACITY since -: all are full";
+        assert_eq!(fourth, [over, begun]);
         assert_eq!(told(&mut lines, changed(&[])), ["no issues"]);
     }
 

@@ -134,9 +134,27 @@ impl Relay {
             .map_err(|why| UpstreamError::AddressInvalid(why).failure(Side::Output))?;
         let input = self.rendered(context.inputs.get(source)?, context);
         let subscription = Subscription::new(input, self.assignment.delay, holds);
+        let sent = self
+            .send_media(&address, &subscription, changes, context)
+            .await;
+        if sent.as_ref().is_err_and(|failure| !failure.is_fatal()) {
+            // The next try begins with the keyframes that pass until then.
+            context.inputs.keep(subscription.played());
+        }
+        sent
+    }
+
+    /// Sends the media of a subscription, which follows the changes of the input.
+    async fn send_media(
+        &self,
+        address: &Address,
+        subscription: &Subscription,
+        mut changes: watch::Receiver<RelayInput>,
+        context: &RelayContext,
+    ) -> Result<(), RelayFailure> {
         let delivery = Delivery::default();
-        let mut observation = Observation::new(&subscription, &delivery);
-        let mut sending = pin!(self.keep_sending(&address, &subscription, &delivery, context));
+        let mut observation = Observation::new(subscription, &delivery);
+        let mut sending = pin!(self.keep_sending(address, subscription, &delivery, context));
         loop {
             tokio::select! {
                 biased;
@@ -144,7 +162,7 @@ impl Relay {
                 () = self.stop.cancelled() => break,
                 Ok(()) = changes.changed() => {
                     let input = changes.borrow_and_update().clone();
-                    self.follow(input, &subscription, context)?;
+                    self.follow(input, subscription, context)?;
                 }
                 () = sleep(observation.interval()) => {}
             }
@@ -189,10 +207,9 @@ impl Relay {
         if source.url.expose().is_empty() {
             return Err(RelayFailure::no_input_url());
         }
-        let present = subscription.input();
-        let played = present.source().unwrap_or(&present);
-        let next = context.inputs.follow(played, source)?;
-        if !Arc::ptr_eq(played, &next) {
+        let played = subscription.played();
+        let next = context.inputs.follow(&played, source)?;
+        if !Arc::ptr_eq(&played, &next) {
             subscription.follow(self.rendered(next, context));
         }
         Ok(())

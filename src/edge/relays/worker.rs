@@ -183,7 +183,9 @@ impl Worker {
                 Some(message) = messages.recv() => self.handle(message),
                 () = self.next_event() => {}
                 _ = checks.tick() => {
-                    self.leased.stop_overdue(Instant::now());
+                    let now = Instant::now();
+                    self.leased.stop_overdue(now);
+                    self.context.inputs.close_idle(now);
                     self.leased.update_metrics();
                     if self.last_report_at.elapsed() >= self.leased.report_interval() {
                         self.report();

@@ -1,6 +1,6 @@
 //! Accounts: users, what they sign in with, their sessions and API keys.
 
-mod api_keys;
+pub(super) mod api_keys;
 mod email_change_rows;
 mod email_changes;
 mod factor_rows;
@@ -19,7 +19,7 @@ mod sessions;
 mod user_accounts;
 mod users;
 
-pub use api_keys::{ApiKeys, NewSecret, RepeatableSecret};
+pub use api_keys::{ApiKeys, ListedKeys, NewSecret, RepeatableSecret};
 pub use email_changes::{ConfirmedEmail, EmailChanges};
 pub use factor_rows::{SecondFactorProof, VerifiedSecondFactor};
 pub use failed_attempts::{CountedAttempt, FailedAttempts};

@@ -183,7 +183,8 @@ impl Organizations {
                 if revoked == 0 {
                     return Err(gone());
                 }
-                audit_log::record(&mut tx, audit, now).await?;
+                let audit = audit.clone().with_organization(tenant.organization);
+                audit_log::record(&mut tx, &audit, now).await?;
                 tx.commit(()).await
             })
             .await
@@ -225,7 +226,10 @@ impl Organizations {
                 }
                 let tenant = Tenant::of_user(user).in_organization(organization);
                 let joined = load(&mut tx, tenant).await?;
-                let audit = audit.clone().with_resource(organization);
+                let audit = audit
+                    .clone()
+                    .with_resource(organization)
+                    .with_organization(organization);
                 audit_log::record(&mut tx, &audit, now).await?;
                 tx.commit(joined).await
             })

@@ -1,3 +1,5 @@
+use uuid::Uuid;
+
 use super::{
     Organizations,
     rows::{
@@ -71,14 +73,14 @@ impl Organizations {
     }
 
     /// Ends the membership of a user in the tenant's organization. `LastOwner` if no owner would
-    /// remain.
+    /// remain. Returns the ids of the API keys that end with it.
     pub async fn remove_member(
         &self,
         tenant: Tenant,
         user: UserId,
         audit: &AuditContext,
         now: Time,
-    ) -> Result<()> {
+    ) -> Result<Vec<Uuid>> {
         let id = tenant.organization;
         self.database
             .transaction(|mut tx| async move {
@@ -91,9 +93,9 @@ impl Organizations {
                 if role == Role::Owner {
                     require_another_owner(&mut tx, id, user).await?;
                 }
-                end_membership(&mut tx, id, user, now).await?;
+                let ended = end_membership(&mut tx, id, user, now).await?;
                 audit_log::record(&mut tx, audit, now).await?;
-                tx.commit(()).await
+                tx.commit(ended).await
             })
             .await
     }

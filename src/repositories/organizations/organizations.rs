@@ -179,7 +179,7 @@ impl Organizations {
 
     /// Deletes the tenant's organization with its projects and webhooks: they cannot be found any
     /// more, and their rows are deleted later. With an active stream: ends the stream if `force`,
-    /// else `ProjectLive`.
+    /// else `ProjectLive`. Returns the ids of the API keys that end with it.
     pub async fn delete(
         &self,
         tenant: Tenant,
@@ -187,7 +187,7 @@ impl Organizations {
         options: &ChangeOptions,
         audit: &AuditContext,
         now: Time,
-    ) -> Result<()> {
+    ) -> Result<Vec<Uuid>> {
         let id = tenant.organization;
         // Read before, so that nothing else waits for it. A stream that begins meanwhile ends with
         // the deletion of its project.
@@ -202,13 +202,17 @@ impl Organizations {
             for project_id in live {
                 deletion::delete_of_owner(&mut tx, *project_id, now).await?;
             }
-            mark_deleted(&mut tx, id, now).await?;
+            let ended = mark_deleted(&mut tx, id, now).await?;
             options.record(&mut tx, id.uuid(), now).await?;
             audit_log::record(&mut tx, audit, now).await?;
-            self.database.commit_changes(tx, live.clone()).await
+            self.database.commit_changes(tx, live.clone()).await?;
+            Ok(ended)
         });
         let key = options.idempotency.as_ref();
-        change_once(&self.database, key, now, change, |_| async { Ok(()) }).await
+        change_once(&self.database, key, now, change, |_| async {
+            Ok(Vec::new())
+        })
+        .await
     }
 
     /// The memberships of these users: pairs of a user and an organization.

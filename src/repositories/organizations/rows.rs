@@ -4,10 +4,13 @@
 //! happen one after the other, so that an owner always remains. Nobody is a member of a deleted
 //! organization. Who locks an account too locks it before.
 
+use uuid::Uuid;
+
 use crate::{
     database::Transaction,
     domain::{Invitation, Member, Organization, OrganizationId, Role, Tenant, Time, UserId},
     error::{Error, Result},
+    repositories::accounts::api_keys,
 };
 
 /// Selects [`Organization`]s of memberships `m`.
@@ -46,13 +49,28 @@ pub(super) use {invitation_columns, select_members, select_organizations};
 /// replica may not know yet.
 pub(crate) async fn lock(tx: &mut Transaction, tenant: Tenant) -> Result<Role> {
     lock_row(tx, tenant.organization).await?;
-    let role = role_of(tx, tenant.organization, tenant.user).await?;
+    let role = match belongs_to_key(tx, tenant).await? {
+        true => role_of(tx, tenant.organization, tenant.user).await?,
+        false => None,
+    };
     match role {
         Some(role) if role.includes(tenant.role) => Ok(role),
         Some(_) => Err(Error::RoleInsufficient(tenant.role)),
         None if tenant.is_personal() => Err(Error::AccessTokenInvalid),
         None => Err(Error::not_found("organization", tenant.organization)),
     }
+}
+
+/// Whether the API key of a tenant, if there is one, is one of the tenant's organization.
+async fn belongs_to_key(tx: &mut Transaction, tenant: Tenant) -> Result<bool> {
+    let Some(key) = tenant.key else {
+        return Ok(true);
+    };
+    exists!(
+        tx,
+        "select id from api_keys where id = $1 and coalesce(organization_id, user_id) = $2",
+        [key, tenant.organization]
+    )
 }
 
 /// The same for an organization that is not a personal one; `OrganizationPersonal` otherwise.
@@ -125,19 +143,21 @@ pub(super) async fn require_another_owner(
     }
 }
 
-/// Ends the membership of a user in a locked organization, with what depends on it.
+/// Ends the membership of a user in a locked organization, with what depends on it; returns the ids
+/// of the API keys that end.
 pub(super) async fn end_membership(
     tx: &mut Transaction,
     id: OrganizationId,
     user: UserId,
     now: Time,
-) -> Result<()> {
+) -> Result<Vec<Uuid>> {
     execute!(
         tx,
         "delete from memberships where organization_id = $1 and user_id = $2",
         [id, user]
     )?;
-    revoke_invitations_of(tx, id, user, now).await
+    revoke_invitations_of(tx, id, user, now).await?;
+    api_keys::delete_in_organization(tx, id, Some(user), now).await
 }
 
 /// Ends the invitations that a member has sent.
@@ -158,12 +178,13 @@ pub(super) async fn revoke_invitations_of(
 }
 
 /// Marks a locked organization as deleted. Nobody is its member any more. Its projects and webhooks
-/// are deleted later ([`Deletions`](crate::repositories::Deletions)).
+/// are deleted later ([`Deletions`](crate::repositories::Deletions)). Returns the ids of the API keys
+/// that end.
 pub(super) async fn mark_deleted(
     tx: &mut Transaction,
     id: OrganizationId,
     now: Time,
-) -> Result<()> {
+) -> Result<Vec<Uuid>> {
     execute!(
         tx,
         "update organizations
@@ -177,11 +198,12 @@ pub(super) async fn mark_deleted(
     ] {
         execute!(tx, sql, [id])?;
     }
-    Ok(())
+    api_keys::delete_in_organization(tx, id, None, now).await
 }
 
-/// Ends all memberships of a locked account that is being deleted. Organizations without other
-/// members are deleted; `LastOwner` if one with other members would have no owner.
+/// Ends all memberships of a locked account that is being deleted, and whose API keys have ended.
+/// Organizations without other members are deleted; `LastOwner` if one with other members would have
+/// no owner.
 pub(crate) async fn leave_all(tx: &mut Transaction, user: UserId, now: Time) -> Result<()> {
     let left: Vec<OrganizationId> = fetch_scalars!(
         tx,

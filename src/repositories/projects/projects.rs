@@ -126,7 +126,12 @@ impl Projects {
                      select $1, m.organization_id, $3, false, $4, $5, $6, $7, $8, 1, $9, $9, $10
                      from memberships m
                      where m.organization_id = $11 and m.user_id = $2
-                       and $12 like '%' || m.role || '%' and ",
+                       and $12 like '%' || m.role || '%'
+                       and ($13 is null or exists (
+                           select 1 from api_keys k
+                           where k.id = $13
+                             and coalesce(k.organization_id, k.user_id) = m.organization_id))
+                       and ",
                         may_have_project!("$11")
                     ),
                     [
@@ -141,7 +146,8 @@ impl Projects {
                         now,
                         project.outage_policy.as_str(),
                         tenant.organization,
-                        tenant.roles()
+                        tenant.roles(),
+                        tenant.key
                     ],
                     // This replica may not know yet that the account is deleted.
                     Check::changes_row(|| Error::AccessTokenInvalid)
@@ -209,7 +215,7 @@ impl Projects {
                 [
                     page.below,
                     tenant.user,
-                    tenant.restricted_to(),
+                    tenant.key,
                     page.limit(),
                     filter.disabled,
                     filter.created.after,
@@ -220,15 +226,24 @@ impl Projects {
             )
         };
         match &self.batched {
-            // A restricted key sees some projects only, which are found one by one.
+            // A key may see some projects only, which are found one by one.
             Some(batched)
                 if page.size <= MAX_BATCHED_PAGE_SIZE
-                    && !tenant.restricted
+                    && tenant.key.is_none()
                     && filter.is_empty() =>
             {
                 batched.lists.run(|| (page, tenant), unbatched).await
             }
             _ => unbatched.await,
+        }
+    }
+
+    /// The same as [`Self::require_organization`], for the organization that a request names, or else
+    /// means. The caller's own personal one exists as long as the account.
+    pub async fn require_chosen_organization(&self, tenant: Tenant, own: Tenant) -> Result<()> {
+        match tenant.is_personal() && tenant.organization == own.organization {
+            true => Ok(()),
+            false => self.require_organization(tenant).await,
         }
     }
 
@@ -241,7 +256,8 @@ impl Projects {
                     "select o.id from organizations o where o.id = $1 and ",
                     is_member!("o.id", "$2", "$3"),
                     " and ($4 is null or exists (
-                          select 1 from api_keys k where k.id = $4 and k.user_id = o.id))",
+                          select 1 from api_keys k
+                          where k.id = $4 and coalesce(k.organization_id, k.user_id) = o.id))",
                 ),
                 [tenant.organization, tenant.user, tenant.roles(), tenant.key]
             )
@@ -284,7 +300,7 @@ impl Projects {
             [
                 tenant.organization,
                 tenant.user,
-                tenant.restricted_to(),
+                tenant.key,
                 tenant.roles(),
                 limit
             ]

@@ -191,6 +191,8 @@ macro_rules! relay_json {
             ),
             "), 'issues', ",
             json_value!($engine json "coalesce(r.issues, '[]')"),
+            ", 'capacity_issue', ",
+            json_value!($engine json "coalesce(r.capacity_issue, 'null')"),
             ")"
         )
     };
@@ -283,7 +285,7 @@ impl Projects {
             [
                 page.below,
                 tenant.user,
-                tenant.restricted_to(),
+                tenant.key,
                 page.limit(),
                 filter.disabled,
                 filter.created.after,

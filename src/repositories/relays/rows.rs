@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     repositories::{
         projects::{events, rows::take_revision},
-        sql::{from_json, list_json},
+        sql::{from_json, list_json, to_json},
     },
 };
 
@@ -30,7 +30,7 @@ macro_rules! relay_columns {
             last_progress_time, bytes_sent, bitrate_bps, error_code, error_severity,
             error_message, worker_id, lease_id, lease_expire_time, claim_time, broadcast_time,
             silent_since, update_time, lag_ms, dropped_packets, retransmitted_segments,
-            last_drop_time, issues
+            last_drop_time, issues, capacity_issue
         )
     };
 }
@@ -145,6 +145,7 @@ pub(crate) async fn insert(tx: &mut impl QueueStatements, relay: &Relay) -> Resu
 pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Result<()> {
     let (error, lease) = (relay.error.as_ref(), relay.lease.as_ref());
     let issues = list_json(&relay.issues)?;
+    let capacity_issue = relay.capacity_issue.as_ref().map(to_json).transpose()?;
     queue!(
         tx,
         "update relays
@@ -155,7 +156,8 @@ pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Resul
              error_severity = $11, error_message = $12, worker_id = $13, lease_id = $14,
              lease_expire_time = $15, claim_time = $16, broadcast_time = $17,
              silent_since = $18, update_time = $19, lag_ms = $20, dropped_packets = $21,
-             retransmitted_segments = $22, last_drop_time = $23, issues = $24
+             retransmitted_segments = $22, last_drop_time = $23, issues = $24,
+             capacity_issue = $25
          where stream_id = $1 and destination_id = $2",
         [
             relay.stream_id,
@@ -181,7 +183,8 @@ pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Resul
             relay.delivery.dropped_packets,
             relay.delivery.retransmitted_segments,
             relay.delivery.last_drop_time,
-            issues
+            issues,
+            capacity_issue
         ],
         Check::default()
     )
@@ -225,4 +228,5 @@ impl_from_row!(
         last_drop_time: row.try_get("last_drop_time")?,
     },
     issues: from_json(row.try_get("issues")?)?,
+    capacity_issue: from_json(row.try_get("capacity_issue")?)?,
 );

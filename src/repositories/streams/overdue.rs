@@ -36,6 +36,8 @@ impl Publishing {
             );
         }
         let silent_since = now - self.timeouts.heartbeat;
+        // No index has the time of the last report, so that heartbeats are updates in place (HOT):
+        // the streams that have not ended are read, and no others.
         fetch_scalars!(
             self.database.reader(),
             "with overdue as materialized (

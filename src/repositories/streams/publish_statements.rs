@@ -22,7 +22,8 @@
 macro_rules! relay_record {
     () => {
         "(stream_id uuid, destination_id uuid, wanted boolean, state text,
-          ready_time timestamptz, bitrate_bps bigint, update_time timestamptz, issues json)"
+          ready_time timestamptz, bitrate_bps bigint, update_time timestamptz, issues json,
+          capacity_issue json)"
     };
 }
 
@@ -177,7 +178,8 @@ macro_rules! relays {
              update relays l
              set wanted = r.wanted, state = r.state, ready_time = r.ready_time,
                  bitrate_bps = r.bitrate_bps, update_time = r.update_time,
-                 issues = nullif(r.issues::text, '[]')
+                 issues = nullif(r.issues::text, '[]'),
+                 capacity_issue = r.capacity_issue::text
              from unchanged, json_to_recordset($21::json) as r",
             relay_record!(),
             " where $21 is not null and l.stream_id = $4

@@ -154,17 +154,13 @@ impl Streams {
             (Some(_), None) => select_streams!(of_project!(), ""),
             (Some(_), Some(_)) => select_streams!(of_project!(), "and s.status = $9"),
         };
-        let key = match project_id {
-            None => tenant.restricted_to(),
-            Some(_) => tenant.key,
-        };
         Ok(on_engine!(reader, pool => {
             let query = sqlx::query_as::<_, Stream>(sql)
                 .bind(page.below)
                 .bind(created.after)
                 .bind(created.before)
                 .bind(tenant.user)
-                .bind(key)
+                .bind(tenant.key)
                 .bind(page.limit())
                 .bind(tenant.roles());
             let query = match project_id {

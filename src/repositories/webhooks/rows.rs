@@ -13,7 +13,7 @@ macro_rules! webhook_columns {
     ($prefix:literal) => {
         $crate::repositories::sql::columns!(
             $prefix:
-            id, project_id, url, description, event_types, enabled, disable_reason,
+            id, owner_id, project_id, url, description, event_types, enabled, disable_reason,
             failing_since, previous_secret_expire_time, create_time, update_time
         )
     };
@@ -51,7 +51,8 @@ macro_rules! webhook_owned_by {
                           select 1 from api_keys k
                           where k.id = ",
             $key,
-            " and k.user_id = w.owner_id and not k.restricted))))"
+            " and coalesce(k.organization_id, k.user_id) = w.owner_id
+                            and not k.restricted))))"
         )
     };
 }
@@ -89,6 +90,7 @@ impl_from_row!(
     id, project_id, url, description, event_types, disable_reason, failing_since,
     previous_secret_expire_time, create_time, update_time;
     |row|
+    organization_id: row.try_get("owner_id")?,
     disabled: !row.try_get::<bool, _>("enabled")?,
 );
 

@@ -2,17 +2,17 @@ use prost::Message;
 use tonic::{Request, Response};
 
 use super::{
-    messages::{new_api_key, not_empty},
+    messages::{new_api_key, not_empty, read_list_api_keys},
     service::AuthService,
 };
 use crate::{
     auth::{ApiKeySecret, Caller, Subject},
-    domain::{ApiKeyId, UserId, now},
+    domain::{ApiKeyId, Tenant, UserId, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{IdempotencyKey, NewSecret},
+    repositories::{IdempotencyKey, ListedKeys, NewSecret},
     services::{
-        fields::{Fields, read_field, read_idempotency},
+        fields::{Fields, read_field, read_id, read_idempotency},
         rpc::request_origin,
     },
 };
@@ -28,7 +28,8 @@ impl AuthService {
         caller.require_recent_authentication(self.recent_authentication, now())?;
         let audit = caller.audit_context("CreateApiKey", request_origin(&request));
         let message = request.into_inner();
-        let (key, idempotency) = new_api_key(message, user, &self.sealer, now())?;
+        let tenant = Tenant::of_user(user);
+        let (tenant, key, idempotency) = new_api_key(message, tenant, &self.sealer, now())?;
         if let Some(repeated) = self.repeated_api_key(user, idempotency.as_ref()).await? {
             return Ok(Response::new(repeated));
         }
@@ -39,7 +40,7 @@ impl AuthService {
         let new_secret = NewSecret::new(id, &secret, idempotency.clone(), &self.sealer);
         let created = self
             .api_keys
-            .create(id, user, &key, &new_secret, &audit, now())
+            .create(id, tenant, &key, &new_secret, &audit, now())
             .await;
         if let Err(Error::ConcurrentChange) = created
             && let Some(repeated) = self.repeated_api_key(user, idempotency.as_ref()).await?
@@ -79,14 +80,16 @@ impl AuthService {
     ) -> Result<Response<pb::ListApiKeysResponse>> {
         let (user, _) = Caller::of(&request)?.session()?;
         let message = request.into_inner();
-        let (created, list) = self.page_tokens.read_created(
-            &format!("api_keys/{user}"),
-            (message.created_after, message.created_before),
-            message.page_size,
-            &message.page_token,
-        )?;
+        let (tenant, created, list) = read_list_api_keys(&message, user, &self.page_tokens)?;
 
-        let keys = self.api_keys.list(user, created, list.page).await?;
+        let listed = match tenant.is_personal() {
+            true => ListedKeys::Personal(user),
+            false => {
+                self.projects.require_organization(tenant).await?;
+                ListedKeys::OfOrganization(tenant.organization, user)
+            }
+        };
+        let keys = self.api_keys.list(listed, created, list.page).await?;
 
         let (api_keys, next_page_token) = self.page_tokens.page(&list, keys, |key| key.id.uuid());
         Ok(Response::new(pb::ListApiKeysResponse {
@@ -120,6 +123,23 @@ impl AuthService {
         self.revocations.add([id.uuid()], now());
 
         Ok(Response::new(pb::RevokeApiKeyResponse {}))
+    }
+
+    pub(super) async fn adopt_api_key(
+        &self,
+        request: Request<pb::AdoptApiKeyRequest>,
+    ) -> Result<Response<pb::AdoptApiKeyResponse>> {
+        let caller = Caller::of(&request)?;
+        let (user, _) = caller.session()?;
+        caller.require_recent_authentication(self.recent_authentication, now())?;
+        let id: ApiKeyId = read_id("api_key_id", &request.get_ref().api_key_id)?;
+        let audit = caller.audit_context("AdoptApiKey", request_origin(&request));
+
+        let audit = audit.with_resource(id);
+        let key = self.api_keys.adopt(user, id, &audit, now()).await?;
+
+        let api_key = Some(key.into());
+        Ok(Response::new(pb::AdoptApiKeyResponse { api_key }))
     }
 
     pub(super) async fn exchange_api_key(

@@ -10,15 +10,19 @@ use super::{
 use crate::{
     auth::{AccessToken, PublicKey, Sealer},
     domain::{
-        ApiKey, AuditEvent, Email, EmailChange, Invalid, Name, NewApiKey, Password, ProjectId,
-        Scope, Scopes, Session, SessionId, SessionTimeouts, Time, User, UserId,
+        ApiKey, AuditEvent, CreateTimeRange, Email, EmailChange, Invalid, Name, NewApiKey,
+        OrganizationId, Password, ProjectId, Scope, Scopes, Session, SessionId, SessionTimeouts,
+        Tenant, Time, User, UserId,
     },
     error::Error,
     proto::v1 as pb,
     repositories::IdempotencyKey,
-    services::fields::{
-        Fields, duration, idempotency_key, read_idempotency, read_request_id, read_timestamp,
-        remaining, timestamp,
+    services::{
+        fields::{
+            Fields, duration, idempotency_key, read_created, read_idempotency, read_organization,
+            read_request_id, read_timestamp, remaining, timestamp,
+        },
+        paging::{PageRequest, PageTokens},
     },
 };
 
@@ -149,10 +153,10 @@ pub(super) fn not_empty(text: &str) -> Result<(), Invalid> {
 /// Reads the key to create.
 pub(super) fn new_api_key(
     message: pb::CreateApiKeyRequest,
-    user: UserId,
+    tenant: Tenant,
     sealer: &Sealer,
     now: Time,
-) -> Result<(NewApiKey, Option<IdempotencyKey>), Error> {
+) -> Result<(Tenant, NewApiKey, Option<IdempotencyKey>), Error> {
     let content = message.encode_to_vec();
     let pb::CreateApiKeyRequest {
         display_name,
@@ -160,6 +164,7 @@ pub(super) fn new_api_key(
         project_ids,
         expire_time,
         request_id,
+        organization_id,
     } = message;
     let expire_time = expire_time.map(|time| match read_timestamp(time) {
         Ok(time) if time <= now => Err(Invalid::because("must be in the future")),
@@ -171,7 +176,8 @@ pub(super) fn new_api_key(
         let scopes = fields.read("scopes", Scopes::parse(scopes, &Scope::USER_SCOPES));
         let expire_time = fields.read_optional("expire_time", expire_time);
         let project_ids = read_projects(fields, &project_ids);
-        let method = "CreateApiKey";
+        let (user, method) = (tenant.user, "CreateApiKey");
+        let tenant = read_organization(fields, tenant, &organization_id);
         let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
         let key = NewApiKey {
             display_name: display_name?,
@@ -179,7 +185,24 @@ pub(super) fn new_api_key(
             project_ids: project_ids?,
             expire_time: expire_time?,
         };
-        Some((key, idempotency?))
+        Some((tenant?, key, idempotency?))
+    })
+}
+
+/// Reads the organization, the bounds and the page of a list of keys.
+pub(super) fn read_list_api_keys(
+    message: &pb::ListApiKeysRequest,
+    user: UserId,
+    page_tokens: &PageTokens,
+) -> Result<(Tenant, CreateTimeRange, PageRequest), Error> {
+    Fields::read_all(|fields| {
+        let tenant = Tenant::of_user(user);
+        let tenant = read_organization(fields, tenant, &message.organization_id);
+        let created = read_created(fields, message.created_after, message.created_before);
+        let times = created.map(|range| range.to_string()).unwrap_or_default();
+        let list = format!("api_keys/{tenant:?}{times}");
+        let page = page_tokens.read(fields, list, message.page_size, &message.page_token);
+        Some((tenant?, created?, page?))
     })
 }
 
@@ -332,7 +355,8 @@ impl From<ApiKey> for pb::ApiKey {
     fn from(key: ApiKey) -> Self {
         let ApiKey {
             id,
-            user_id: _,
+            user_id,
+            organization_id,
             display_name,
             scopes,
             restricted,
@@ -342,8 +366,12 @@ impl From<ApiKey> for pb::ApiKey {
             expire_time,
             last_used_time,
         } = key;
+        let personal = user_id.map(OrganizationId::personal);
+        let organization_id = organization_id.or(personal);
         Self {
             id: id.to_string(),
+            user_id: user_id.map(|id| id.to_string()).unwrap_or_default(),
+            organization_id: organization_id.map(|id| id.to_string()).unwrap_or_default(),
             display_name,
             scopes: scope_names(scopes),
             project_ids: project_ids.iter().map(ToString::to_string).collect(),

@@ -18,7 +18,7 @@ use crate::{
     proto::v1 as pb,
     repositories::{
         ApiKeys, AuditLog, EmailChanges, FailedAttempts, Identities, MailTokens, Notices, Outbox,
-        Passkeys, SecondFactors, Sessions, Users,
+        Passkeys, Projects, SecondFactors, Sessions, Users,
     },
     services::{paging::PageTokens, rpc::implement_service},
 };
@@ -49,6 +49,7 @@ pub struct AuthService {
     pub(super) mail_tokens: MailTokens,
     pub(super) email_changes: EmailChanges,
     pub(super) api_keys: ApiKeys,
+    pub(super) projects: Projects,
     pub(super) audit_log: AuditLog,
     pub(super) tokens: AccessTokens,
     pub(super) id_tokens: IdTokens,
@@ -105,6 +106,7 @@ impl AuthService {
             email_changes: EmailChanges::new(database.clone()),
             mail_tokens: MailTokens::new(database.clone()).with_notices(notices),
             api_keys: ApiKeys::new(database.clone()).with_notices(notices),
+            projects: Projects::new(database.clone()),
             audit_log: AuditLog::new(database.clone()),
             database,
             tokens: dependencies.tokens,
@@ -186,6 +188,7 @@ implement_service! {
         rpc create_api_key(pb::CreateApiKeyRequest) -> pb::CreateApiKeyResponse;
         rpc list_api_keys(pb::ListApiKeysRequest) -> pb::ListApiKeysResponse;
         rpc revoke_api_key(pb::RevokeApiKeyRequest) -> pb::RevokeApiKeyResponse;
+        rpc adopt_api_key(pb::AdoptApiKeyRequest) -> pb::AdoptApiKeyResponse;
         rpc exchange_api_key(pb::ExchangeApiKeyRequest) -> pb::ExchangeApiKeyResponse;
         rpc get_jwks(pb::GetJwksRequest) -> pb::GetJwksResponse;
         rpc list_audit_events(pb::ListAuditEventsRequest) -> pb::ListAuditEventsResponse;

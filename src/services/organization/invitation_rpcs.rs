@@ -23,7 +23,7 @@ impl OrganizationService {
             read_create_invitation(request.into_inner(), change.tenant, &self.sealer)?;
         let outbox = self.outbox()?;
 
-        let audit = change.of(new.id).audit;
+        let audit = change.in_organization(tenant.organization).of(new.id).audit;
         let created = self
             .organizations
             .create_invitation(tenant, &new, idempotency.as_ref(), &audit, now())

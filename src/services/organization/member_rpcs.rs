@@ -52,10 +52,10 @@ impl OrganizationService {
         let change = self.sensitive_change(&request, "UpdateMember", Role::Admin)?;
         let (id, user, role) = read_update_member(request.get_ref())?;
 
-        let Change { tenant, audit } = change.of(user);
+        let Change { tenant, audit } = change.in_organization(id).of(user);
         let member = self
             .organizations
-            .update_member(tenant.in_organization(id), user, role, &audit, now())
+            .update_member(tenant, user, role, &audit, now())
             .await?;
 
         let member = Some(member.into());
@@ -69,10 +69,12 @@ impl OrganizationService {
         let change = self.sensitive_change(&request, "RemoveMember", Role::Admin)?;
         let (id, user) = read_remove_member(request.get_ref())?;
 
-        let Change { tenant, audit } = change.of(user);
-        self.organizations
-            .remove_member(tenant.in_organization(id), user, &audit, now())
+        let Change { tenant, audit } = change.in_organization(id).of(user);
+        let ended = self
+            .organizations
+            .remove_member(tenant, user, &audit, now())
             .await?;
+        self.revocations.add(ended, now());
 
         Ok(Response::new(pb::RemoveMemberResponse {}))
     }
@@ -84,10 +86,12 @@ impl OrganizationService {
         let change = self.change(&request, "LeaveOrganization", Role::Viewer)?;
         let id = read_id("organization_id", &request.get_ref().organization_id)?;
 
-        let Change { tenant, audit } = change.of(id);
-        self.organizations
-            .remove_member(tenant.in_organization(id), tenant.user, &audit, now())
+        let Change { tenant, audit } = change.in_organization(id).of(id);
+        let ended = self
+            .organizations
+            .remove_member(tenant, tenant.user, &audit, now())
             .await?;
+        self.revocations.add(ended, now());
 
         Ok(Response::new(pb::LeaveOrganizationResponse {}))
     }

@@ -5,15 +5,15 @@ use prost::Message;
 use crate::{
     auth::{MailToken, Sealer},
     domain::{
-        Email, Invalid, Invitation, InvitationId, Member, Name, NewInvitation, Organization,
-        OrganizationId, Role, Tenant, UserId,
+        CreateTimeRange, Email, Invalid, Invitation, InvitationId, Member, Name, NewInvitation,
+        Organization, OrganizationAuditEvent, OrganizationId, Role, Tenant, UserId,
     },
     error::Error,
     proto::v1 as pb,
     repositories::{ChangeOptions, IdempotencyKey},
     services::{
         enums::read_enum,
-        fields::{Fields, read_etag, read_field, read_idempotency, timestamp},
+        fields::{Fields, read_created, read_etag, read_field, read_idempotency, timestamp},
         paging::{PageRequest, PageTokens},
     },
 };
@@ -102,6 +102,23 @@ pub(super) fn read_list_of_organization(
         let list = format!("{name}/{user}/{id:?}");
         let page = page_tokens.read(fields, list, page_size, page_token);
         Some((id?, page?))
+    })
+}
+
+/// Reads the organization, the bounds and the page of a list of audit events.
+pub(super) fn read_list_audit_events(
+    message: &pb::ListOrganizationAuditEventsRequest,
+    user: UserId,
+    page_tokens: &PageTokens,
+) -> Result<(OrganizationId, CreateTimeRange, PageRequest), Error> {
+    Fields::read_all(|fields| {
+        let id = OrganizationId::parse(&message.organization_id);
+        let id = fields.read("organization_id", id);
+        let created = read_created(fields, message.created_after, message.created_before);
+        let times = created.map(|range| range.to_string()).unwrap_or_default();
+        let list = format!("organization_audit_events/{user}/{id:?}{times}");
+        let page = page_tokens.read(fields, list, message.page_size, &message.page_token);
+        Some((id?, created?, page?))
     })
 }
 
@@ -207,6 +224,16 @@ impl From<Member> for pb::Member {
             role: pb::OrganizationRole::from(role).into(),
             create_time: Some(timestamp(create_time)),
             update_time: Some(timestamp(update_time)),
+        }
+    }
+}
+
+impl From<OrganizationAuditEvent> for pb::OrganizationAuditEvent {
+    fn from(entry: OrganizationAuditEvent) -> Self {
+        let OrganizationAuditEvent { event, user_id } = entry;
+        Self {
+            event: Some(event.into()),
+            user_id: user_id.to_string(),
         }
     }
 }

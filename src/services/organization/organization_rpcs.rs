@@ -1,7 +1,10 @@
 use tonic::{Request, Response};
 
 use super::{
-    messages::{read_create_organization, read_delete_organization, read_update_organization},
+    messages::{
+        read_create_organization, read_delete_organization, read_list_audit_events,
+        read_update_organization,
+    },
     service::{Change, OrganizationService, reader},
 };
 use crate::{
@@ -24,7 +27,7 @@ impl OrganizationService {
             read_create_organization(request.into_inner(), user, &self.sealer)?;
 
         let id = OrganizationId::generate();
-        let audit = change.of(id).audit;
+        let audit = change.in_organization(id).of(id).audit;
         let created = self
             .organizations
             .create(id, user, &display_name, idempotency.as_ref(), &audit, now())
@@ -80,16 +83,10 @@ impl OrganizationService {
         let (id, display_name, options) =
             read_update_organization(request.into_inner(), change.tenant.user, &self.sealer)?;
 
-        let Change { tenant, audit } = change.of(id);
+        let Change { tenant, audit } = change.in_organization(id).of(id);
         let organization = self
             .organizations
-            .update(
-                tenant.in_organization(id),
-                display_name.as_ref(),
-                &options,
-                &audit,
-                now(),
-            )
+            .update(tenant, display_name.as_ref(), &options, &audit, now())
             .await?;
 
         let organization = Some(organization.into());
@@ -106,12 +103,37 @@ impl OrganizationService {
         let (id, force, options) =
             read_delete_organization(request.into_inner(), change.tenant.user, &self.sealer)?;
 
-        let Change { tenant, audit } = change.of(id);
-        self.organizations
-            .delete(tenant.in_organization(id), force, &options, &audit, now())
+        let Change { tenant, audit } = change.in_organization(id).of(id);
+        let ended = self
+            .organizations
+            .delete(tenant, force, &options, &audit, now())
             .await?;
+        self.revocations.add(ended, now());
 
         Ok(Response::new(pb::DeleteOrganizationResponse {}))
+    }
+
+    pub(super) async fn list_organization_audit_events(
+        &self,
+        request: Request<pb::ListOrganizationAuditEventsRequest>,
+    ) -> Result<Response<pb::ListOrganizationAuditEventsResponse>> {
+        let tenant = reader(&request, Role::Admin)?;
+        let (id, created, list) =
+            read_list_audit_events(request.get_ref(), tenant.user, &self.page_tokens)?;
+
+        self.organizations.get(tenant.in_organization(id)).await?;
+        let events = self
+            .audit_log
+            .list_of_organization(id, created, list.page)
+            .await?;
+
+        let (audit_events, next_page_token) = self
+            .page_tokens
+            .page(&list, events, |row| row.event.id.uuid());
+        Ok(Response::new(pb::ListOrganizationAuditEventsResponse {
+            audit_events,
+            next_page_token,
+        }))
     }
 
     pub(super) async fn transfer_project(

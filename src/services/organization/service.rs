@@ -3,12 +3,12 @@ use std::time::Duration;
 use tonic::Request;
 
 use crate::{
-    auth::{Caller, Sealer},
+    auth::{Caller, Revocations, Sealer},
     database::Database,
-    domain::{AuditContext, Id, Role, Tenant, now},
+    domain::{AuditContext, Id, OrganizationId, Role, Tenant, now},
     error::{Error, Result},
     proto::v1 as pb,
-    repositories::{OrganizationLimits, Organizations, Outbox, Projects},
+    repositories::{AuditLog, OrganizationLimits, Organizations, Outbox, Projects},
     services::{
         paging::PageTokens,
         rpc::{implement_service, request_origin},
@@ -20,6 +20,8 @@ use crate::{
 pub struct OrganizationDependencies {
     /// The database.
     pub database: Database,
+    /// The sessions and API keys that have ended.
+    pub revocations: Revocations,
     /// Authenticates page tokens and request ids.
     pub sealer: Sealer,
     /// The most organizations, members and invitations.
@@ -35,8 +37,10 @@ pub struct OrganizationDependencies {
 pub struct OrganizationService {
     pub(super) organizations: Organizations,
     pub(super) projects: Projects,
+    pub(super) audit_log: AuditLog,
     pub(super) page_tokens: PageTokens,
     pub(super) sealer: Sealer,
+    pub(super) revocations: Revocations,
     outbox: Option<Outbox>,
     recent_authentication: Duration,
 }
@@ -53,6 +57,7 @@ impl OrganizationService {
     pub fn new(dependencies: OrganizationDependencies) -> Self {
         let OrganizationDependencies {
             database,
+            revocations,
             sealer,
             limits,
             outbox,
@@ -60,8 +65,10 @@ impl OrganizationService {
         } = dependencies;
         Self {
             organizations: Organizations::new(database.clone(), limits),
-            projects: Projects::new(database),
+            projects: Projects::new(database.clone()),
+            audit_log: AuditLog::new(database),
             page_tokens: PageTokens::new(sealer.clone()),
+            revocations,
             sealer,
             outbox,
             recent_authentication,
@@ -103,6 +110,14 @@ impl OrganizationService {
 }
 
 impl Change {
+    /// The same in an organization, for which the audit event is.
+    pub fn in_organization(self, id: OrganizationId) -> Self {
+        Self {
+            tenant: self.tenant.in_organization(id),
+            audit: self.audit.with_organization(id),
+        }
+    }
+
     /// The same with what it changes, for the audit event.
     pub fn of<K>(self, resource: Id<K>) -> Self {
         Self {
@@ -135,5 +150,6 @@ implement_service! {
         rpc revoke_invitation(pb::RevokeInvitationRequest) -> pb::RevokeInvitationResponse;
         rpc accept_invitation(pb::AcceptInvitationRequest) -> pb::AcceptInvitationResponse;
         rpc transfer_project(pb::TransferProjectRequest) -> pb::TransferProjectResponse;
+        rpc list_organization_audit_events(pb::ListOrganizationAuditEventsRequest) -> pb::ListOrganizationAuditEventsResponse;
     }
 }

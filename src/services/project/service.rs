@@ -109,13 +109,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::CreateProjectRequest>,
     ) -> Result<Response<pb::CreateProjectResponse>, Status> {
         let (tenant, audit) = tenant_and_audit(&request, "CreateProject")?;
-        let own = tenant.organization;
+        let own = tenant;
         let (tenant, project, stream_key) =
             read_create_project(request.into_inner(), tenant, &self.sealer)?;
 
-        if tenant.organization != own {
-            self.projects.require_organization(tenant).await?;
-        }
+        self.projects
+            .require_chosen_organization(tenant, own)
+            .await?;
         if tenant.restricted {
             return Err(Error::ApiKeyRestricted.into());
         }
@@ -160,13 +160,13 @@ impl pb::project_service_server::ProjectService for ProjectService {
         request: Request<pb::ListProjectsRequest>,
     ) -> Result<Response<pb::ListProjectsResponse>, Status> {
         let (caller, tenant) = (Caller::of(&request)?, tenant(&request)?);
-        let own = tenant.organization;
+        let own = tenant;
         let (tenant, filter, list, view) =
             read_list_projects(request.get_ref(), &caller, tenant, &self.page_tokens)?;
 
-        if tenant.organization != own {
-            self.projects.require_organization(tenant).await?;
-        }
+        self.projects
+            .require_chosen_organization(tenant, own)
+            .await?;
 
         let (projects, next_page_token) = match view {
             View::Basic => {

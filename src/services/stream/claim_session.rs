@@ -115,6 +115,8 @@ impl ClaimSession {
         let mut recorded = Instant::now();
         let mut check: Option<StoredCheck> = None;
         let mut news = ClaimNews::ALL;
+        // Whether the last poll has granted relays.
+        let mut claims = false;
         while !sender.is_closed() {
             let (mut message, granted) = self.poll(&mut leases, news).await?;
             let is_due = last_sent.is_none_or(|at| at.elapsed() >= KEEPALIVE_INTERVAL);
@@ -133,6 +135,10 @@ impl ClaimSession {
             if recorded.elapsed() >= RECORD_INTERVAL {
                 self.record_worker().await?;
                 recorded = Instant::now();
+            }
+            let has_claimed = std::mem::replace(&mut claims, !granted.is_empty());
+            if has_claimed && granted.is_empty() && leases.used >= self.worker.capacity {
+                self.waker.pass_on();
             }
             // A poll grants a limited number of relays: there may be more.
             let wait = match granted.is_empty() {
@@ -238,9 +244,10 @@ impl ClaimSession {
         leases.read = Some(Instant::now());
         let worker_id = &self.worker.worker_id;
         let held = self.relay_leases.list_leases(worker_id).await?;
-        let projects = held.iter().map(|lease| lease.project_id);
-        self.waker.set_projects(projects.collect());
-        Ok(leases.update(held))
+        let projects = held.iter().map(|lease| lease.project_id).collect();
+        let changes = leases.update(held);
+        self.waker.set_leases(projects, leases.used);
+        Ok(changes)
     }
 
     /// The relays of leases that the worker still holds.

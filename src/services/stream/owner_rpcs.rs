@@ -35,13 +35,12 @@ impl StreamService {
     ) -> Result<Response<pb::ListStreamsResponse>> {
         let tenant = tenant(&request)?;
         let message = request.into_inner();
-        let own = tenant.organization;
+        let own = tenant;
         let (tenant, filter, list) = read_list_streams(message, tenant, &self.page_tokens)?;
 
-        if tenant.organization != own {
-            self.projects.require_organization(tenant).await?;
-        }
-
+        self.projects
+            .require_chosen_organization(tenant, own)
+            .await?;
         if let Some(project_id) = filter.project_id {
             self.projects.get(tenant, project_id).await?;
         }

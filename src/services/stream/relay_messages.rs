@@ -286,6 +286,8 @@ fn read_lease_id(text: &str) -> Result<Uuid, Invalid> {
 
 impl From<Relay> for pb::Relay {
     fn from(relay: Relay) -> Self {
+        let present = relay.present_issues().cloned();
+        let present = present.map(pb::MediaIssue::from).collect();
         let Relay {
             stream_id,
             destination_id,
@@ -301,7 +303,8 @@ impl From<Relay> for pb::Relay {
             lease,
             update_time,
             delivery,
-            issues,
+            issues: _,
+            capacity_issue: _,
         } = relay;
         let RelayDelivery {
             lag_ms,
@@ -327,7 +330,7 @@ impl From<Relay> for pb::Relay {
             error: error.map(pb::RelayError::from),
             worker_id: lease.map(|lease| lease.worker_id).unwrap_or_default(),
             update_time: Some(timestamp(update_time)),
-            issues: issues.into_iter().map(Into::into).collect(),
+            issues: present,
             lag_ms,
             dropped_packets,
             retransmitted_segments,

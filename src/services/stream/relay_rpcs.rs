@@ -131,7 +131,7 @@ impl StreamService {
         let dispatch = &self.check_dispatch;
         let checks = checks_destinations.then(|| dispatch.add(&worker.worker_id, &worker.node_id));
         let session = ClaimSession {
-            waker: self.claim_dispatch.add(&worker.worker_id, &worker.node_id),
+            waker: self.claim_dispatch.add(&worker),
             worker,
             key,
             authorization,

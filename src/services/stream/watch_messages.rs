@@ -280,6 +280,7 @@ impl From<IssueCode> for pb::IssueCode {
                 MediaIssueCode::CodecNotAccepted => Self::CodecNotAccepted,
                 MediaIssueCode::DestinationTooSlow => Self::DestinationTooSlow,
                 MediaIssueCode::TimestampJump => Self::TimestampJump,
+                MediaIssueCode::NoCapacity => Self::NoCapacity,
             },
         }
     }

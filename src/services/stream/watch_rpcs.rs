@@ -55,16 +55,15 @@ impl StreamService {
             refusals: !M::IS_SINGLE,
             stats: watched.with_stats,
         };
-        let tenant = match watched.organization {
-            Some(id) if id != tenant.organization => {
-                let tenant = tenant.in_organization(id);
-                self.projects.require_organization(tenant).await?;
-                tenant
-            }
-            _ => tenant,
-        };
-        let mut watch = Watch::begin(&self.hub, tenant.user, options)?;
         let is_of_all = watched.projects.is_empty();
+        let own = tenant;
+        let organization = watched.organization.unwrap_or(own.organization);
+        let tenant = own.in_organization(organization);
+        if is_of_all || watched.organization.is_some() {
+            let projects = &self.projects;
+            projects.require_chosen_organization(tenant, own).await?;
+        }
+        let mut watch = Watch::begin(&self.hub, tenant.user, options)?;
         let progress = match is_of_all {
             true => self.start_with_all(tenant, &mut watch).await?,
             false => {

@@ -4,7 +4,7 @@ use super::messages::{read_get_usage, read_list_usage};
 use crate::{
     auth::Sealer,
     database::Database,
-    domain::{Tenant, Usage, now},
+    domain::{Usage, now},
     error::Result,
     proto::v1 as pb,
     repositories::{Projects, Quotas, UsageRecords},
@@ -42,7 +42,9 @@ impl UsageService {
         let own = tenant(&request)?;
         let (tenant, filter) = read_get_usage(request.into_inner(), own, now())?;
 
-        self.require_organization(tenant, own).await?;
+        self.projects
+            .require_chosen_organization(tenant, own)
+            .await?;
         let usage = self.records.total(tenant, filter).await?;
         if usage == Usage::default() {
             self.records.require_known(tenant, filter).await?;
@@ -62,7 +64,9 @@ impl UsageService {
         let id = &request.get_ref().organization_id;
         let tenant = Fields::read_all(|fields| read_organization(fields, own, id))?;
 
-        self.require_organization(tenant, own).await?;
+        self.projects
+            .require_chosen_organization(tenant, own)
+            .await?;
         let (quota, used) = self.quotas.get(tenant, now()).await?;
 
         Ok(Response::new(pb::GetQuotaResponse {
@@ -79,7 +83,9 @@ impl UsageService {
         let message = request.into_inner();
         let (tenant, filter, list) = read_list_usage(message, own, &self.page_tokens)?;
 
-        self.require_organization(tenant, own).await?;
+        self.projects
+            .require_chosen_organization(tenant, own)
+            .await?;
         let records = self.records.list(tenant, filter, list.page).await?;
         if records.is_empty() {
             self.records.require_known(tenant, filter).await?;
@@ -90,16 +96,6 @@ impl UsageService {
             records,
             next_page_token,
         }))
-    }
-}
-
-impl UsageService {
-    /// Fails if the tenant is not one of the organization that a request names.
-    async fn require_organization(&self, tenant: Tenant, own: Tenant) -> Result<()> {
-        match tenant.organization == own.organization {
-            true => Ok(()),
-            false => self.projects.require_organization(tenant).await,
-        }
     }
 }
 

@@ -17,7 +17,8 @@ use crate::{
     services::{
         enums::read_filter,
         fields::{
-            Fields, duration, read_created, read_duration, read_etag, read_idempotency, timestamp,
+            Fields, duration, read_created, read_duration, read_etag, read_idempotency,
+            read_organization, timestamp,
         },
         paging::{PageRequest, PageTokens},
     },
@@ -40,10 +41,10 @@ pub(super) struct CreateWebhook {
 /// Reads the webhook to create, with a new secret.
 pub(super) fn read_create_webhook(
     message: pb::CreateWebhookRequest,
-    owner: UserId,
+    tenant: Tenant,
     sealer: &Sealer,
     policy: &UrlPolicy,
-) -> Result<CreateWebhook, Error> {
+) -> Result<(Tenant, CreateWebhook), Error> {
     let content = message.encode_to_vec();
     let pb::CreateWebhookRequest {
         project_id,
@@ -52,14 +53,16 @@ pub(super) fn read_create_webhook(
         event_types,
         disabled,
         request_id,
+        organization_id,
     } = message;
     Fields::read_all(|fields| {
+        let organization = read_organization(fields, tenant, &organization_id);
         let project_id = fields.read_optional_id("project_id", &project_id);
         let url = fields.read("url", WebhookUrl::parse(&url, policy));
         let description = fields.read("description", read_description(&description));
         let event_types = fields.read("event_types", read_event_types(&event_types));
-        let method = "CreateWebhook";
-        let idempotency = read_idempotency(fields, owner, &request_id, method, &content, sealer);
+        let (user, method) = (tenant.user, "CreateWebhook");
+        let idempotency = read_idempotency(fields, user, &request_id, method, &content, sealer);
 
         let id = WebhookId::generate();
         let secret = WebhookSecret::generate();
@@ -72,11 +75,12 @@ pub(super) fn read_create_webhook(
             disabled,
             secret_sealed: secret.seal(id, sealer),
         };
-        Some(CreateWebhook {
+        let new = CreateWebhook {
             webhook,
             secret,
             idempotency: idempotency?,
-        })
+        };
+        Some((organization?, new))
     })
 }
 
@@ -85,8 +89,9 @@ pub(super) fn read_list_webhooks(
     message: &pb::ListWebhooksRequest,
     tenant: Tenant,
     page_tokens: &PageTokens,
-) -> Result<(Option<ProjectId>, ListFilter, PageRequest), Error> {
+) -> Result<(Tenant, Option<ProjectId>, ListFilter, PageRequest), Error> {
     Fields::read_all(|fields| {
+        let tenant = read_organization(fields, tenant, &message.organization_id);
         let project_id = fields.read_optional_id("project_id", &message.project_id);
         let created = read_created(fields, message.created_after, message.created_before);
         let filter = created.map(|created| ListFilter {
@@ -96,7 +101,7 @@ pub(super) fn read_list_webhooks(
         let filters = filter.map(|filter| filter.to_string()).unwrap_or_default();
         let list = format!("webhooks/{tenant:?}/{project_id:?}{filters}");
         let page = page_tokens.read(fields, list, message.page_size, &message.page_token);
-        Some((project_id?, filter?, page?))
+        Some((tenant?, project_id?, filter?, page?))
     })
 }
 
@@ -242,6 +247,7 @@ impl From<Webhook> for pb::Webhook {
         let etag = webhook.etag();
         let Webhook {
             id,
+            organization_id,
             project_id,
             url,
             description,
@@ -258,6 +264,7 @@ impl From<Webhook> for pb::Webhook {
         let event_types = event_types.iter().map(|one| one.as_str().to_owned());
         Self {
             id: id.to_string(),
+            organization_id: organization_id.to_string(),
             project_id: project_id.map(|id| id.to_string()).unwrap_or_default(),
             url,
             description,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auth::WebhookSecret,
-    domain::{AuditContext, Tenant, WebhookId, now},
+    domain::{AuditContext, ProjectId, Tenant, WebhookId, now},
     error::{Error, Result},
     proto::v1 as pb,
     repositories::Created,
@@ -28,7 +28,10 @@ impl WebhookService {
         let (tenant, audit) = tenant_and_audit(&request, "CreateWebhook")?;
         self.require_recent_authentication(&request)?;
         let message = request.into_inner();
-        let new = read_create_webhook(message, tenant.user, &self.sealer, &self.url_policy)?;
+        let (named, new) = read_create_webhook(message, tenant, &self.sealer, &self.url_policy)?;
+        let tenant = self
+            .tenant_of(tenant, named, new.webhook.project_id)
+            .await?;
         if tenant.restricted && new.webhook.project_id.is_none() {
             return Err(Error::ApiKeyRestricted);
         }
@@ -72,11 +75,10 @@ impl WebhookService {
     ) -> Result<Response<pb::ListWebhooksResponse>> {
         let tenant = tenant(&request)?;
         let message = request.into_inner();
-        let (project_id, filter, list) = read_list_webhooks(&message, tenant, &self.page_tokens)?;
+        let (named, project_id, filter, list) =
+            read_list_webhooks(&message, tenant, &self.page_tokens)?;
 
-        if let Some(project_id) = project_id {
-            self.projects.get(tenant, project_id).await?;
-        }
+        let tenant = self.tenant_of(tenant, named, project_id).await?;
         let webhooks = self
             .webhooks
             .list(tenant, project_id, filter, list.page)
@@ -150,6 +152,24 @@ impl WebhookService {
             webhook: Some(webhook.into()),
             secret: secret.0.expose().to_owned(),
         }))
+    }
+
+    /// The tenant in the organization of a project, or else in one that a request has named.
+    async fn tenant_of(
+        &self,
+        tenant: Tenant,
+        named: Tenant,
+        project_id: Option<ProjectId>,
+    ) -> Result<Tenant> {
+        if let Some(project_id) = project_id {
+            let project = self.projects.get(tenant, project_id).await?;
+            let organization = project.organization_id.unwrap_or(tenant.organization);
+            return Ok(tenant.in_organization(organization));
+        }
+        self.projects
+            .require_chosen_organization(named, tenant)
+            .await?;
+        Ok(named)
     }
 
     /// The secret of a webhook, for the answer to a repeated request.

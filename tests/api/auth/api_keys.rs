@@ -61,6 +61,8 @@ async fn a_new_key_has_the_requested_fields_and_its_secret_contains_its_id(
         last_used_time: None,
         create_time: made.create_time,
         restricted: true,
+        organization_id: ada.user.id.clone(),
+        user_id: ada.user.id.clone(),
     };
     assert_eq!(made, expected);
     assert!(made.create_time.is_some());

@@ -101,7 +101,7 @@ async fn every_rpc_that_is_not_public_refuses_a_call_without_a_token() {
         );
         refusals += 1;
     }
-    assert_eq!(refusals, 95);
+    assert_eq!(refusals, 97);
 }
 
 #[tokio::test]

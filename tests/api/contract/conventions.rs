@@ -10,8 +10,9 @@ use super::descriptors::{messages, requests};
 
 /// RPCs that change something and have no `request_id`: they are idempotent by themselves, or
 /// their credential works once, so that a repetition has no second effect.
-const IDEMPOTENT: [&str; 44] = [
+const IDEMPOTENT: [&str; 45] = [
     "AcceptInvitation",
+    "AdoptApiKey",
     "BeginPasskeyAuthentication",
     "BeginPasskeyRegistration",
     "BeginPublish",

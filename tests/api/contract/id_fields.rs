@@ -8,8 +8,10 @@ use sluice::proto::v1 as pb;
 pub enum Kind {
     /// A resource of a user.
     Owned(Resource),
-    /// The same, in a request that refers to another resource of that user too.
-    OwnedWithAnother(Resource),
+    /// The same, in a request that refers to another resource of that user too, by [`UNKNOWN`].
+    OwnedWith(Resource, Resource),
+    /// The same, in a request that is refused to the owner for a reason of its own.
+    OwnedButRefused(Resource),
     /// An idempotency key, which has tests of its own.
     RequestId,
     /// A name of a media server, a connection or a worker, or a lease: no resource of a user.
@@ -32,6 +34,7 @@ pub enum Resource {
     WebhookDelivery,
     Organization,
     Invitation,
+    Member,
 }
 
 /// An id field, with a request around it.
@@ -47,6 +50,16 @@ impl IdField {
     /// The path of the RPC.
     pub fn path(&self) -> &'static str {
         self.name.split_once(' ').unwrap().0
+    }
+
+    /// The type of the resource of a user that it refers to.
+    pub fn resource(&self) -> Option<Resource> {
+        match self.kind {
+            Kind::Owned(resource)
+            | Kind::OwnedWith(resource, _)
+            | Kind::OwnedButRefused(resource) => Some(resource),
+            Kind::RequestId | Kind::Machine | Kind::Operator => None,
+        }
     }
 }
 
@@ -88,17 +101,27 @@ pub fn id_fields() -> Vec<IdField> {
             request_id: id,
             ..Default::default()
         };
+        "AuthService/CreateApiKey organization_id": ORGANIZATION, id => pb::CreateApiKeyRequest {
+            display_name: "A program".to_owned(),
+            scopes: vec!["projects:read".to_owned()],
+            organization_id: id,
+            ..Default::default()
+        };
+        "AuthService/ListApiKeys organization_id": ORGANIZATION, id =>
+            pb::ListApiKeysRequest { organization_id: id, ..Default::default() };
+        "AuthService/AdoptApiKey api_key_id": Kind::Owned(Resource::ApiKey), id =>
+            pb::AdoptApiKeyRequest { api_key_id: id };
         "AuthService/RevokeApiKey api_key_id": Kind::Owned(Resource::ApiKey), id =>
             pb::RevokeApiKeyRequest { api_key_id: id, ..Default::default() };
         "AuthService/RevokeApiKey request_id": Kind::RequestId, id => pb::RevokeApiKeyRequest { api_key_id: UNKNOWN.to_owned(), request_id: id };
         // A code is needed too, which is of one of the user's authenticators.
-        "AuthService/ConfirmSecondFactor second_factor_id": Kind::OwnedWithAnother(Resource::SecondFactor), id =>
+        "AuthService/ConfirmSecondFactor second_factor_id": Kind::OwnedButRefused(Resource::SecondFactor), id =>
             pb::ConfirmSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned() };
-        "AuthService/DeleteSecondFactor second_factor_id": Kind::OwnedWithAnother(Resource::SecondFactor), id =>
+        "AuthService/DeleteSecondFactor second_factor_id": Kind::OwnedButRefused(Resource::SecondFactor), id =>
             pb::DeleteSecondFactorRequest { second_factor_id: id, second_factor_code: "123456".to_owned(), ..Default::default() };
         "AuthService/UpdatePasskey passkey_id": Kind::Owned(Resource::Passkey), id =>
             pb::UpdatePasskeyRequest { passkey_id: id, display_name: "Renamed".to_owned() };
-        "AuthService/DeletePasskey passkey_id": Kind::OwnedWithAnother(Resource::Passkey), id =>
+        "AuthService/DeletePasskey passkey_id": Kind::OwnedButRefused(Resource::Passkey), id =>
             pb::DeletePasskeyRequest { passkey_id: id, second_factor_code: "123456".to_owned(), ..Default::default() };
         "ProjectService/CreateProject request_id": Kind::RequestId, id => create_project(id);
         "ProjectService/CreateProject organization_id": ORGANIZATION, id => pb::CreateProjectRequest {
@@ -217,18 +240,18 @@ pub fn id_fields() -> Vec<IdField> {
             };
         "StreamService/WatchProjects organization_id": ORGANIZATION, id =>
             pb::WatchProjectsRequest { organization_id: id, ..Default::default() };
-        "StreamService/StartRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
+        "StreamService/StartRelay stream_id": Kind::OwnedWith(Resource::Stream, Resource::Destination), id =>
             pb::StartRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
-        "StreamService/StartRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
+        "StreamService/StartRelay destination_id": Kind::OwnedWith(Resource::Destination, Resource::Stream), id =>
             pb::StartRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id, ..Default::default() };
         "StreamService/StartRelay request_id": Kind::RequestId, id => pb::StartRelayRequest {
             stream_id: UNKNOWN.to_owned(),
             destination_id: UNKNOWN.to_owned(),
             request_id: id,
         };
-        "StreamService/StopRelay stream_id": Kind::OwnedWithAnother(Resource::Stream), id =>
+        "StreamService/StopRelay stream_id": Kind::OwnedWith(Resource::Stream, Resource::Destination), id =>
             pb::StopRelayRequest { stream_id: id, destination_id: UNKNOWN.to_owned(), ..Default::default() };
-        "StreamService/StopRelay destination_id": Kind::OwnedWithAnother(Resource::Destination), id =>
+        "StreamService/StopRelay destination_id": Kind::OwnedWith(Resource::Destination, Resource::Stream), id =>
             pb::StopRelayRequest { stream_id: UNKNOWN.to_owned(), destination_id: id, ..Default::default() };
         "StreamService/StopRelay request_id": Kind::RequestId, id => pb::StopRelayRequest {
             stream_id: UNKNOWN.to_owned(),
@@ -286,6 +309,10 @@ pub fn id_fields() -> Vec<IdField> {
         "OperatorService/SetOrganizationQuota organization_id": Kind::Operator, id =>
             pb::SetOrganizationQuotaRequest { organization_id: id, quota: Some(pb::Quota::default()) };
         "WebhookService/CreateWebhook project_id": PROJECT, id => create_webhook(id, String::new());
+        "WebhookService/CreateWebhook organization_id": ORGANIZATION, id =>
+            pb::CreateWebhookRequest { organization_id: id, ..create_webhook(String::new(), String::new()) };
+        "WebhookService/ListWebhooks organization_id": ORGANIZATION, id =>
+            pb::ListWebhooksRequest { organization_id: id, ..Default::default() };
         "WebhookService/CreateWebhook request_id": Kind::RequestId, id =>
             create_webhook(String::new(), id);
         "WebhookService/GetWebhook webhook_id": WEBHOOK, id =>
@@ -321,7 +348,7 @@ pub fn id_fields() -> Vec<IdField> {
             pb::TestWebhookRequest { webhook_id: id };
         "WebhookService/ListWebhookDeliveries webhook_id": WEBHOOK, id =>
             pb::ListWebhookDeliveriesRequest { webhook_id: id, ..Default::default() };
-        "WebhookService/ListWebhookDeliveries project_id": Kind::OwnedWithAnother(Resource::Project),
+        "WebhookService/ListWebhookDeliveries project_id": Kind::OwnedWith(Resource::Project, Resource::Webhook),
             id => pb::ListWebhookDeliveriesRequest {
                 webhook_id: UNKNOWN.to_owned(),
                 project_id: id,
@@ -368,30 +395,30 @@ pub fn id_fields() -> Vec<IdField> {
         "OrganizationService/ListMembers organization_id": ORGANIZATION, id =>
             pb::ListMembersRequest { organization_id: id, ..Default::default() };
         "OrganizationService/UpdateMember organization_id":
-            Kind::OwnedWithAnother(Resource::Organization), id => pb::UpdateMemberRequest {
+            Kind::OwnedWith(Resource::Organization, Resource::Member), id => pb::UpdateMemberRequest {
                 organization_id: id,
                 user_id: UNKNOWN.to_owned(),
                 role: pb::OrganizationRole::Viewer.into(),
             };
         "OrganizationService/UpdateMember user_id":
-            Kind::OwnedWithAnother(Resource::Organization), id => pb::UpdateMemberRequest {
+            Kind::OwnedWith(Resource::Member, Resource::Organization), id => pb::UpdateMemberRequest {
                 organization_id: UNKNOWN.to_owned(),
                 user_id: id,
                 role: pb::OrganizationRole::Viewer.into(),
             };
         "OrganizationService/RemoveMember organization_id":
-            Kind::OwnedWithAnother(Resource::Organization), id => pb::RemoveMemberRequest {
+            Kind::OwnedWith(Resource::Organization, Resource::Member), id => pb::RemoveMemberRequest {
                 organization_id: id,
                 user_id: UNKNOWN.to_owned(),
             };
         "OrganizationService/RemoveMember user_id":
-            Kind::OwnedWithAnother(Resource::Organization), id => pb::RemoveMemberRequest {
+            Kind::OwnedWith(Resource::Member, Resource::Organization), id => pb::RemoveMemberRequest {
                 organization_id: UNKNOWN.to_owned(),
                 user_id: id,
             };
         // The only owner cannot leave.
         "OrganizationService/LeaveOrganization organization_id":
-            Kind::OwnedWithAnother(Resource::Organization), id =>
+            Kind::OwnedButRefused(Resource::Organization), id =>
             pb::LeaveOrganizationRequest { organization_id: id };
         "OrganizationService/CreateInvitation organization_id": ORGANIZATION, id =>
             invitation(id, String::new());
@@ -399,15 +426,17 @@ pub fn id_fields() -> Vec<IdField> {
             invitation(UNKNOWN.to_owned(), id);
         "OrganizationService/ListInvitations organization_id": ORGANIZATION, id =>
             pb::ListInvitationsRequest { organization_id: id, ..Default::default() };
+        "OrganizationService/ListOrganizationAuditEvents organization_id": ORGANIZATION, id =>
+            pb::ListOrganizationAuditEventsRequest { organization_id: id, ..Default::default() };
         "OrganizationService/RevokeInvitation invitation_id": Kind::Owned(Resource::Invitation), id =>
             pb::RevokeInvitationRequest { invitation_id: id };
         "OrganizationService/TransferProject project_id":
-            Kind::OwnedWithAnother(Resource::Project), id => pb::TransferProjectRequest {
+            Kind::OwnedWith(Resource::Project, Resource::Organization), id => pb::TransferProjectRequest {
                 project_id: id,
                 organization_id: UNKNOWN.to_owned(),
             };
         "OrganizationService/TransferProject organization_id":
-            Kind::OwnedWithAnother(Resource::Organization), id => pb::TransferProjectRequest {
+            Kind::OwnedWith(Resource::Organization, Resource::Project), id => pb::TransferProjectRequest {
                 project_id: UNKNOWN.to_owned(),
                 organization_id: id,
             };

@@ -124,6 +124,8 @@ pub struct Rows {
     destination: String,
     organization: String,
     other_organization: String,
+    /// A time between the creation of the organizations and their other rows.
+    later: Timestamp,
     /// A time between the first and the last rows of each list.
     middle: Timestamp,
 }
@@ -167,6 +169,7 @@ impl Rows {
         fixture::verify(&server.database, &owner).await;
         let organization = fixture::create(&owner).await.id;
         let other_organization = fixture::create(&owner).await.id;
+        let later = now();
         for organization in [&organization, &other_organization] {
             let (project, key) = fixture::create_project(&owner, organization).await.unwrap();
             let media = server.media_server().await;
@@ -174,6 +177,12 @@ impl Rows {
             media.end(&stream, &project.id).await;
             let role = pb::OrganizationRole::Viewer;
             fixture::join(&server, &owner, organization, role).await;
+            let request = pb::CreateApiKeyRequest {
+                organization_id: organization.clone(),
+                ..calls::api_key_request(&["projects:read"])
+            };
+            calls::new_api_key(&owner, request).await;
+            create_quiet(&owner, &project.id, true).await;
             for email in ["one@example.com", "two@example.com"] {
                 fixture::invite(&owner, organization, email, role)
                     .await
@@ -184,6 +193,7 @@ impl Rows {
         let rows = Self {
             organization,
             other_organization,
+            later,
             project: first.project.id.clone(),
             other_project: second.project.id.clone(),
             stream: first.stream.id.clone(),
@@ -268,7 +278,7 @@ impl Rows {
     /// All lists.
     #[expect(clippy::needless_update, reason = "not every request has more fields")]
     pub fn lists(&self) -> Vec<List> {
-        let middle = Some(self.middle);
+        let (middle, later) = (Some(self.middle), Some(self.later));
         let [always, never] =
             [0, 253_402_300_799].map(|seconds| Some(Timestamp { seconds, nanos: 0 }));
         let project = &self.project;
@@ -291,6 +301,7 @@ impl Rows {
                 created_before Selects time => [middle];
             },
             list! { "AuthService/ListApiKeys" ListApiKeysRequest {};
+                organization_id Replaces same => [&organization_ids[0], &organization_ids[1]];
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];
             },
@@ -364,6 +375,7 @@ impl Rows {
                 created_before Selects time => [middle];
             },
             list! { "WebhookService/ListWebhooks" ListWebhooksRequest {};
+                organization_id Replaces same => [&organization_ids[0], &organization_ids[1]];
                 project_id Divides same => [&both[0], &both[1]];
                 created_after Selects time => [middle];
                 created_before Selects time => [middle];
@@ -392,6 +404,12 @@ impl Rows {
             list! { "OrganizationService/ListInvitations"
                     ListInvitationsRequest { organization_id: self.organization };
                 organization_id Replaces same => [&organization_ids[1]];
+            },
+            list! { "OrganizationService/ListOrganizationAuditEvents"
+                    ListOrganizationAuditEventsRequest { organization_id: self.organization };
+                organization_id Replaces same => [&organization_ids[1]];
+                created_after Selects time => [later];
+                created_before Selects time => [later];
             },
         ]
     }

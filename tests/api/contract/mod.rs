@@ -21,6 +21,7 @@ pub mod raw_rpc;
 mod redaction;
 mod request_ids;
 mod security_page;
+mod tenancy_matrix;
 mod tenant_isolation;
 mod x_forwarded_for;
 mod x_request_id;

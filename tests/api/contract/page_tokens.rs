@@ -78,7 +78,7 @@ macro_rules! lists {
 }
 
 #[expect(clippy::needless_update, reason = "not every request has more fields")]
-fn lists() -> [List; 18] {
+fn lists() -> [List; 19] {
     lists! {
         "AuthService/ListSessions" ListSessionsRequest {};
         "AuthService/ListApiKeys" ListApiKeysRequest {};
@@ -100,6 +100,8 @@ fn lists() -> [List; 18] {
         "OrganizationService/ListMembers" ListMembersRequest { organization_id: Ids::organization };
         "OrganizationService/ListInvitations"
             ListInvitationsRequest { organization_id: Ids::organization };
+        "OrganizationService/ListOrganizationAuditEvents"
+            ListOrganizationAuditEventsRequest { organization_id: Ids::organization };
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     webhooks::fixture::{create_quiet, plant_delivery},
 };
 
-const ALL_SCOPES: [&str; 7] = [
+pub const ALL_SCOPES: [&str; 7] = [
     "projects:read",
     "projects:write",
     "streams:read",
@@ -36,7 +36,7 @@ const ALL_SCOPES: [&str; 7] = [
 /// A user with one resource of each type.
 struct Owner {
     user: User,
-    ids: [(Resource, String); 11],
+    ids: [(Resource, String); 12],
     /// The access token of an API key that is restricted to another project.
     restricted: String,
 }
@@ -51,8 +51,6 @@ impl Owner {
         let answer = projects.create_destination(request).await.unwrap();
         let destination = answer.into_inner().destination.unwrap();
         let stream = server.media_server().await.live(&stream_key, "c1").await;
-        let (api_key, _) =
-            calls::new_api_key(&user, calls::api_key_request(&["projects:read"])).await;
         let session = another_session(server, &user).await;
         let webhook = create_quiet(&user, &project.id, true).await;
         // The event of the project's creation.
@@ -63,6 +61,12 @@ impl Owner {
         let passkey = passkey_calls::register_another(&user, &codes[0]).await;
         fixture::verify(&server.database, &user).await;
         let organization = fixture::create(&user).await;
+        // Its owner can adopt it.
+        let request = pb::CreateApiKeyRequest {
+            organization_id: organization.id.clone(),
+            ..calls::api_key_request(&["projects:read"])
+        };
+        let (api_key, _) = calls::new_api_key(&user, request).await;
         let invitation = invite(&user, &organization.id).await;
         server.database.wait_for_empty_outbox().await;
         let ids = [
@@ -77,6 +81,7 @@ impl Owner {
             (Resource::WebhookDelivery, delivery),
             (Resource::Organization, organization.id),
             (Resource::Invitation, invitation),
+            (Resource::Member, user.user.id.clone()),
         ];
         Self {
             user,
@@ -100,7 +105,7 @@ async fn invite(user: &User, organization_id: &str) -> String {
 }
 
 /// The id of another session of a user.
-async fn another_session(server: &TestServer, user: &User) -> String {
+pub async fn another_session(server: &TestServer, user: &User) -> String {
     calls::new_session(server, user).await;
     let mut auth = user.client.auth.clone();
     let answer = auth.list_sessions(pb::ListSessionsRequest::default()).await;
@@ -162,10 +167,8 @@ async fn every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id(
     let operator = server.operator_token(&[Scope::StreamsPublish]).await;
 
     for field in id_fields() {
-        let (resource, is_alone) = match field.kind {
-            Kind::Owned(resource) => (resource, true),
-            Kind::OwnedWithAnother(resource) => (resource, false),
-            Kind::RequestId | Kind::Machine | Kind::Operator => continue,
+        let Some(resource) = field.resource() else {
+            continue;
         };
         let owner = Owner::create(&server).await;
         let id = owner.id(resource);
@@ -190,7 +193,7 @@ async fn every_rpc_treats_the_id_of_another_tenant_like_an_unknown_id(
         assert_eq!(dump(&server.database).await, before, "{}", field.name);
 
         // The owner can, with the same request if it refers to no other resource.
-        if !is_alone {
+        if !matches!(field.kind, Kind::Owned(_)) {
             continue;
         }
         let token = match access::required_access(field.path()) {

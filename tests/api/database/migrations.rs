@@ -338,6 +338,36 @@ const LANDED: &[(&str, &str, &str)] = &[
         "37_create_quotas.sql",
         "e9f9183567f042fad6465b6aa92e8521d5888adab83bae18ab8a86a0b2fbb659",
     ),
+    (
+        "postgres",
+        "38_add_organization_keys.sql",
+        "6cbb284dd14826f317be97f28d5de37d34e3455a66060842d204385d7c557a86",
+    ),
+    (
+        "sqlite",
+        "38_add_organization_keys.sql",
+        "808236b3fd887bd2c2031ca2038718bb893a83d253d7f57fd4260e527757c220",
+    ),
+    (
+        "postgres",
+        "39_note_missing_capacity.sql",
+        "82d1303d9195cf866484d3b9210efcdc709be1226d0447410faee6e10b8a8580",
+    ),
+    (
+        "sqlite",
+        "39_note_missing_capacity.sql",
+        "f896f2eed73ed56d066cdfe69cc3d34932de4fa1a12c7e94178d2dd9ceb0641d",
+    ),
+    (
+        "postgres",
+        "40_update_streams_in_place.sql",
+        "959c6b5bad197bd880e3749aaf440cfdd55e0d9efa3638afa16ed8a616f047d8",
+    ),
+    (
+        "sqlite",
+        "40_update_streams_in_place.sql",
+        "e96573c48a3915130f6590be8e6d22a76d9ee2b594f5959fe3be3e894ff18799",
+    ),
 ];
 
 #[rstest]
@@ -384,6 +414,11 @@ const CHANGING: &[(&str, &str)] = &[
     (
         "36_record_usage.sql",
         "usage::recording::the_time_of_a_stream_is_that_from_live_to_its_end",
+    ),
+    // It drops an index. The statement that used it is the same in both versions.
+    (
+        "40_update_streams_in_place.sql",
+        "stream::heartbeat_timeout::a_stream_without_heartbeats_ends_at_its_last_seen_time",
     ),
 ];
 

@@ -5,7 +5,8 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::scrape::Scrape;
 use crate::harness::{
-    Client, Engine, MediaServer, Postgres, Process, Sqlite, TestDatabase, eventually, exchange,
+    Client, Engine, MediaServer, Postgres, Process, Sqlite, TestDatabase, User, eventually,
+    exchange,
 };
 
 pub fn sign_up() -> pb::SignUpRequest {
@@ -285,4 +286,39 @@ async fn statements_of_the_database_are_timed_by_their_kind(
     assert!(count("query").await > queries);
     assert!(count("begin").await > begins);
     assert!(count("commit").await > commits);
+}
+
+#[rstest]
+#[tokio::test]
+async fn relays_that_no_worker_takes_are_counted(#[values(Sqlite, Postgres)] engine: Engine) {
+    let database = TestDatabase::create(engine).await;
+    let secret = Process::create_operator_key(&database).await;
+    let program = Process::serve(&database, &[("SLUICE_BCRYPT_COST", "4")]);
+    let channel = program.channel().await;
+    let owner = User::sign_up(&channel).await;
+    let (project, key) = owner.project().await;
+    for name in ["a", "b"] {
+        let request = pb::CreateDestinationRequest {
+            project_id: project.id.clone(),
+            platform: pb::Platform::Custom.into(),
+            display_name: name.to_owned(),
+            url: "rtmp://live.example.com/app".to_owned(),
+            stream_key: name.to_owned(),
+            ..Default::default()
+        };
+        let mut projects = owner.client.project.clone();
+        projects.create_destination(request).await.unwrap();
+    }
+    let token = exchange(&channel, &secret).await;
+    let media = MediaServer {
+        client: Client::with_token(&channel, &token),
+    };
+    media.live(&key, "c1").await;
+
+    eventually("both relays are counted", async || {
+        let scrape = Scrape::of(&program).await;
+        let labels = [r#"code="no_capacity""#];
+        (scrape.value("sluice_media_issues", &labels) == Some(2.0)).then_some(())
+    })
+    .await;
 }

@@ -97,6 +97,28 @@ pub async fn join(server: &TestServer, owner: &User, organization_id: &str, role
     user
 }
 
+/// Makes a user a member with a role, without an invitation.
+pub async fn plant_member(
+    database: &TestDatabase,
+    organization_id: &str,
+    user: &User,
+    role: sluice::domain::Role,
+) {
+    let ids =
+        [organization_id, &*user.user.id].map(|id| match database.url.starts_with("sqlite:") {
+            true => format!("unhex('{}')", id.replace('-', "")),
+            false => format!("'{id}'"),
+        });
+    let [organization, user] = ids;
+    let (role, now) = (role.as_str(), sluice::domain::now().to_rfc3339());
+    let statement = format!(
+        "insert into memberships (organization_id, user_id, role, create_time, update_time)
+         values ({organization}, {user}, '{role}', '{now}', '{now}')
+         on conflict (organization_id, user_id) do update set role = excluded.role"
+    );
+    database.execute(&statement).await;
+}
+
 /// Changes the role of a member.
 pub async fn set_role(
     user: &User,

@@ -15,7 +15,7 @@ const MAX_DELAY: Duration = Duration::from_secs(5);
 type Watch = Streaming<pb::WatchProjectsResponse>;
 
 /// Watches a project, or all of an organization.
-async fn watch(client: &Client, organization_id: &str, project: Option<&pb::Project>) -> Watch {
+pub async fn watch(client: &Client, organization_id: &str, project: Option<&pb::Project>) -> Watch {
     let projects = project.map(|project| pb::WatchedProject {
         project_id: project.id.clone(),
         after_revision: 0,
@@ -39,7 +39,8 @@ async fn read_until(watch: &mut Watch, is_wanted: impl Fn(&Kind) -> bool) -> Str
     }
 }
 
-async fn read_to_end(mut watch: Watch) -> Status {
+/// Reads until a watch ends; returns why.
+pub async fn read_to_end(mut watch: Watch) -> Status {
     loop {
         if let Err(status) = watch.message().await {
             return status;

@@ -108,6 +108,8 @@ async fn media_beyond_the_limits_of_a_platform_is_an_issue_of_its_relay_until_it
     let fixture = Fixture::start(engine).await;
     let destination = twitch(&fixture).await;
     let live = fixture.live("c1").await;
+    // So that nothing is wrong but the media.
+    let _worker = fixture.worker("w1").await;
     let owner = &fixture.owner.client;
     let id = &*fixture.project.id;
     let (_, mut watcher) = ProjectsWatcher::start_synced(owner, &[(id, 0)]).await;
@@ -148,6 +150,7 @@ async fn each_issue_of_a_relay_follows_from_its_measurement(
     let fixture = Fixture::start(engine).await;
     twitch(&fixture).await;
     let live = fixture.live("c1").await;
+    let _worker = fixture.worker("w1").await;
     for (stats, expected) in [
         (
             pb::StreamStats {
@@ -283,6 +286,8 @@ async fn a_snapshot_has_the_issues_and_a_stopped_relay_has_none(
     let fixture = Fixture::start(engine).await;
     let destination = twitch(&fixture).await;
     let live = fixture.live("c1").await;
+    // So that nothing is wrong but the media.
+    let _worker = fixture.worker("w1").await;
     let bad = pb::StreamStats {
         has_audio: Some(false),
         ..long_keyframe_interval()

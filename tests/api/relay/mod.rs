@@ -1,5 +1,6 @@
 //! RPCs of StreamService for relays.
 
+mod capacity;
 mod check_destination;
 mod claim_relays;
 mod concurrent_claims;

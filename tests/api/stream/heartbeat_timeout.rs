@@ -231,3 +231,42 @@ async fn two_servers_end_a_timed_out_stream_once(#[values(Sqlite, Postgres)] eng
         assert_eq!(revision, created.revision + 2, "a begin and an end");
     }
 }
+
+/// The time of the last report is in no index, so that PostgreSQL writes no index and no other page.
+#[tokio::test]
+async fn heartbeats_are_hot_updates() {
+    let fixture = Fixture::start(Postgres).await;
+    let live = fixture.begin_live_stream("a").await;
+    let database = &fixture.server.database;
+    let counted = async |column: &str| {
+        let query = format!(
+            "select coalesce(sum({column}), 0)::bigint from pg_stat_user_tables
+             where relname = 'streams'"
+        );
+        database.number(&query).await
+    };
+    // The database may be one of earlier tests.
+    let before = eventually("the statistics are there", async || {
+        let updates = counted("n_tup_upd").await;
+        (updates > 0).then_some(updates)
+    })
+    .await;
+    let in_place_before = counted("n_tup_hot_upd").await;
+
+    for bytes in 1..=200 {
+        let connection = MediaServer::connection("a");
+        let answer = fixture.heartbeat_from(&live, connection, stats_with_bytes(bytes));
+        assert_eq!(instruction(&answer.await), CONTINUE);
+    }
+
+    eventually("the updates are counted", async || {
+        (counted("n_tup_upd").await >= before + 200).then_some(())
+    })
+    .await;
+    let updates = counted("n_tup_upd").await - before;
+    let in_place = counted("n_tup_hot_upd").await - in_place_before;
+    assert!(
+        in_place * 100 >= updates * 95,
+        "{in_place} of {updates} are HOT"
+    );
+}

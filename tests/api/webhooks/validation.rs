@@ -19,12 +19,14 @@ async fn all_invalid_fields_of_a_webhook_are_named() {
         event_types: vec!["stream.exploded".to_owned()],
         disabled: false,
         request_id: "x".to_owned(),
+        organization_id: "x".to_owned(),
     };
     let refusal = refused(user.client.webhook.clone().create_webhook(request).await);
     assert_eq!(refusal.class(), (Code::InvalidArgument, "FIELDS_INVALID"));
     let all = [
         "description",
         "event_types",
+        "organization_id",
         "project_id",
         "request_id",
         "url",

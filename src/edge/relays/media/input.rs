@@ -145,7 +145,7 @@ impl Input {
     }
 
     /// What this is made from, if it is a rendition.
-    pub(crate) fn source(&self) -> Option<&Arc<Self>> {
+    pub(super) fn source(&self) -> Option<&Arc<Self>> {
         self.source.as_ref()
     }
 

@@ -1,8 +1,14 @@
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Instant,
+};
 
 use parking_lot::Mutex;
 
-use super::input::{Input, InputSource};
+use super::{
+    idle_inputs::IdleInputs,
+    input::{Input, InputSource},
+};
 use crate::edge::{
     media_meters::MediaMeters,
     relays::{relay_failure::RelayFailure, upstream::Certificates},
@@ -12,6 +18,7 @@ use crate::edge::{
 #[derive(Debug)]
 pub(crate) struct Inputs {
     inputs: Mutex<Vec<(InputSource, Weak<Input>)>>,
+    idle: IdleInputs,
     certificates: Arc<Certificates>,
     meters: MediaMeters,
 }
@@ -21,13 +28,14 @@ impl Inputs {
     pub(crate) fn new(certificates: Arc<Certificates>, meters: MediaMeters) -> Self {
         Self {
             inputs: Mutex::default(),
+            idle: IdleInputs::default(),
             certificates,
             meters,
         }
     }
 
     /// The play session of a source, which is started if it does not run. It is closed when
-    /// the last relay drops it.
+    /// the last relay drops it, unless it is kept.
     pub(crate) fn get(&self, source: InputSource) -> Result<Arc<Input>, RelayFailure> {
         let mut inputs = self.inputs.lock();
         inputs.retain(|(_, input)| input.strong_count() > 0);
@@ -61,5 +69,15 @@ impl Inputs {
         }
         drop(inputs);
         self.get(source)
+    }
+
+    /// Keeps a play session open for a relay that will soon need it.
+    pub(crate) fn keep(&self, input: Arc<Input>) {
+        self.idle.keep(input, Instant::now());
+    }
+
+    /// Closes the play sessions that were kept long enough.
+    pub(crate) fn close_idle(&self, now: Instant) {
+        self.idle.close_overdue(now);
     }
 }

@@ -8,6 +8,7 @@
 //! | file | purpose |
 //! |---|---|
 //! | `inputs`, `input` | one play session per live stream, restarted when it is lost |
+//! | `idle_inputs` | play sessions that wait for a relay |
 //! | `packet` | packets of media, inspected only as far as relays need |
 //! | `meter`, `description`, `sps` | what is measured of the media, and what packets say about it |
 //! | `fan_out` | what a new output starts with, and the distribution to all outputs |
@@ -21,6 +22,7 @@ mod delay;
 mod description;
 mod fan_out;
 mod hold;
+mod idle_inputs;
 mod input;
 mod inputs;
 mod meter;

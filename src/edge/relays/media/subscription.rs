@@ -93,9 +93,16 @@ impl Subscription {
         self.has_ended() && state.queue.as_ref().is_none_or(|queue| queue.is_drained())
     }
 
-    /// The input at present.
-    pub(crate) fn input(&self) -> Arc<Input> {
+    fn input(&self) -> Arc<Input> {
         Arc::clone(&self.state.lock().input)
+    }
+
+    /// The play session at present: the input, or what it is a rendition of.
+    pub(crate) fn played(&self) -> Arc<Input> {
+        let input = self.input();
+        input
+            .source()
+            .map_or_else(|| Arc::clone(&input), Arc::clone)
     }
 
     pub(crate) fn set_holds(&self, holds: bool) {

@@ -119,6 +119,7 @@ impl TagReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::relays::fuzzing::fuzz;
 
     async fn file(tags: &[(u8, u32, &[u8])]) -> Vec<u8> {
         let mut file = HEADER.to_vec();
@@ -159,5 +160,31 @@ mod tests {
             reader.input().extend_from_slice(bytes);
             assert_eq!(reader.next(), Err(InvalidFlv));
         }
+    }
+
+    #[test]
+    fn no_file_makes_the_reader_panic_or_find_more_than_its_bytes() {
+        let corpus: [&[u8]; 3] = [
+            b"FLV\x01\x05\0\0\0\x09\0\0\0\0\
+              \x09\0\0\x02\0\0\0\0\0\0\0\x17\x01\0\0\0\x0d\
+              \x08\0\0\x02\0\0\x17\0\0\0\0\xaf\x01\0\0\0\x0d",
+            // The longest tag, and one that is too long.
+            b"FLV\x01\x01\0\0\0\x09\0\0\0\0\x09\0\xff\xff\0\0\0\0\0\0\0",
+            b"FLV\x01\x01\0\0\0\x09\0\0\0\0\x09\xff\xff\xff\0\0\0\0\0\0\0",
+        ];
+        fuzz(&corpus, |file, random| {
+            let (mut reader, mut found) = (TagReader::default(), 0);
+            'pieces: for bytes in file.chunks(1 + random.below(600)) {
+                reader.input().extend_from_slice(bytes);
+                loop {
+                    match reader.next() {
+                        Ok(Some(message)) => found += TAG_HEADER_BYTES + message.payload.len(),
+                        Ok(None) => break,
+                        Err(InvalidFlv) => break 'pieces,
+                    }
+                }
+            }
+            assert!(found + reader.input().len() <= file.len());
+        });
     }
 }

@@ -12,7 +12,7 @@ use super::{
     hooks::Hooks,
     proxy::{Behavior, Proxy, drop_all_segments},
     recordings::{Original, assert_same, has_ended, packets},
-    rig::{Nginx, Worker, eventually, publish},
+    rig::{Nginx, Worker, eventually, publish, publish_with},
 };
 use crate::proto::v1::{Relay, RelayAssignment, RelayErrorSeverity, RelayState};
 
@@ -165,4 +165,22 @@ async fn four_bad_destinations_report_their_causes_and_cost_46_others_no_packet(
         .await;
         assert_same(&packets(&recording).await, &sent);
     }
+}
+
+#[tokio::test]
+async fn a_relay_that_has_failed_begins_again_with_a_keyframe_that_has_passed() {
+    let hooks = Hooks::start(200).await;
+    let nginx = Nginx::start(&hooks.url()).await;
+    let proxy = Proxy::start(nginx.port, Behavior::PassesOn).await;
+    let worker = Worker::new();
+    let failing = worker.relay(&nginx.source(), &proxy.url());
+    let one_keyframe = ["-an", "-g", "100000", "-sc_threshold", "0"];
+    let _publisher = publish_with(&nginx.source(), &one_keyframe);
+    failing.reaches(RelayState::Broadcasting).await;
+
+    proxy.reset_all();
+    assert_eq!(failing.failure().await.code, "DESTINATION_CLOSED_EARLY");
+    sleep(Duration::from_secs(1)).await;
+    let next = worker.relay(&nginx.source(), &proxy.url());
+    next.has_sent(20_000).await;
 }

@@ -49,6 +49,7 @@ impl Recorder {
         let rpc = "OrganizationService/UpdateOrganization";
         self.call::<()>(Succeeds, rpc, token, update).await;
         self.member_rpcs(token, &organization_id).await;
+        self.key_rpcs(token, &organization_id).await;
         self.invitation_rpcs(database, token, &organization_id)
             .await;
         for to in [id(), personal.unwrap().id] {
@@ -65,6 +66,36 @@ impl Recorder {
         };
         let rpc = "OrganizationService/DeleteOrganization";
         self.call::<()>(Succeeds, rpc, token, delete).await;
+    }
+
+    /// Calls the RPCs for the keys and the audit events of an organization.
+    async fn key_rpcs(&mut self, token: &str, organization_id: &str) {
+        let request = pb::CreateApiKeyRequest {
+            display_name: "A program of the studio".to_owned(),
+            scopes: vec!["projects:read".to_owned()],
+            organization_id: organization_id.to_owned(),
+            ..Default::default()
+        };
+        let rpc = "AuthService/CreateApiKey";
+        let made: pb::CreateApiKeyResponse = self.call(Succeeds, rpc, token, request).await;
+        self.secret("API key of an organization", &made.secret);
+        let list = pb::ListApiKeysRequest {
+            organization_id: organization_id.to_owned(),
+            ..Default::default()
+        };
+        self.call::<()>(Succeeds, "AuthService/ListApiKeys", token, list)
+            .await;
+        let adopt = pb::AdoptApiKeyRequest {
+            api_key_id: made.api_key.unwrap().id,
+        };
+        self.call::<()>(Succeeds, "AuthService/AdoptApiKey", token, adopt)
+            .await;
+        let list = pb::ListOrganizationAuditEventsRequest {
+            organization_id: organization_id.to_owned(),
+            ..Default::default()
+        };
+        let rpc = "OrganizationService/ListOrganizationAuditEvents";
+        self.call::<()>(Succeeds, rpc, token, list).await;
     }
 
     /// Calls the RPCs of members. The only owner stays.

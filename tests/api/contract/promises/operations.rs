@@ -18,7 +18,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 107] = [
+pub const PROMISES: [Promise; 108] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -109,6 +109,15 @@ pub const PROMISES: [Promise; 107] = [
             "relay::worker_leases::a_report_of_all_relays_shows_bytes_at_once_and_writes_them_every_30_seconds",
             "relay::worker_leases::dropped_packets_are_written_at_once",
             "relay::worker_leases::reports_may_reach_any_server",
+            "relay::worker_leases::reports_and_syncs_are_hot_updates",
+            "stream::heartbeat_timeout::heartbeats_are_hot_updates",
+        ],
+    ),
+    (
+        "**Capacity of workers.**",
+        &[
+            "relay::capacity::a_relay_for_which_its_worker_has_no_room_has_an_issue_until_there_is_room",
+            "operations::metrics::relays_that_no_worker_takes_are_counted",
         ],
     ),
     (

@@ -1,0 +1,9 @@
+-- Heartbeats write when a stream was last seen, and update no index.
+--
+-- Which streams are silent is read from those that have not ended: streams at media servers that report
+-- all of their connections were found by that index always, and left out one by one.
+
+drop index streams_unended_by_last_seen;
+
+-- Room for new versions of a row on its page.
+alter table streams set (fillfactor = 85);
