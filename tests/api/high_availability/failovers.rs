@@ -86,9 +86,7 @@ fn rounds() -> usize {
 #[case::killed_or_replaced([Fault::Kill, Fault::SwitchOver])]
 #[case::frozen_or_cut_off([Fault::Freeze, Fault::CutOff])]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_its_primary_no_acknowledged_write_is_lost_and_no_stream_or_relay_ends(
-    #[case] faults: [Fault; 2],
-) {
+async fn a_lost_primary_loses_no_write_and_ends_no_stream_or_relay(#[case] faults: [Fault; 2]) {
     LocalSet::new()
         .run_until(fail_again_and_again(&faults))
         .await;
