@@ -48,14 +48,15 @@ impl Fault {
     }
 }
 
-/// Default limits of calls and the database, and a lease that is shorter than each outage.
+/// The default limits of calls and statements, and a lease that is shorter than each outage. A connection
+/// may take longer than by default: without optimisation, its SCRAM takes a tenth of a second of a core.
 const SETTINGS: [(&str, &str); 9] = [
     ("SLUICE_CALLER_RATE", "0"),
     ("SLUICE_ADDRESS_RATE", "0"),
     ("SLUICE_MAIL", "off"),
     ("SLUICE_ACCESS_TOKEN_LIFETIME", "1day"),
     ("SLUICE_CALL_TIMEOUT", "10s"),
-    ("SLUICE_DB_ACQUIRE_TIMEOUT", "2s"),
+    ("SLUICE_DB_ACQUIRE_TIMEOUT", "6s"),
     ("SLUICE_DB_TIMEOUT", "6s"),
     ("SLUICE_RELAY_LEASE", "10s"),
     ("SLUICE_WATCH_POLL_INTERVAL", "1s"),
