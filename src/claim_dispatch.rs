@@ -48,6 +48,8 @@ pub struct ClaimDispatch {
     relay_leases: RelayLeases,
     events: Events,
     workers: Arc<Mutex<HashMap<u64, WaitingWorker>>>,
+    /// Wakes a task that depends on the media servers and the projects of the workers.
+    workers_changed: Arc<Notify>,
     newest: Arc<AtomicU64>,
     /// The newest known revisions of the projects of which workers have relays.
     revisions: Arc<Mutex<HashMap<ProjectId, i64>>>,
@@ -100,6 +102,7 @@ impl ClaimDispatch {
             database,
             relay_leases,
             workers: Arc::default(),
+            workers_changed: Arc::default(),
             newest: Arc::default(),
             revisions: Arc::default(),
         }
@@ -118,6 +121,7 @@ impl ClaimDispatch {
             wake: Arc::clone(&wake),
         };
         self.workers.lock().insert(number, worker);
+        self.workers_changed.notify_one();
         ClaimWaker {
             number,
             dispatch: self.clone(),
@@ -198,8 +202,14 @@ impl ClaimDispatch {
         Ok(())
     }
 
+    /// Waits until the media servers or the projects of workers may have changed since the last call.
+    /// Only one task can wait.
+    pub(crate) async fn workers_changed(&self) {
+        self.workers_changed.notified().await;
+    }
+
     /// The media servers of the workers, and whether there is a worker of any media server.
-    fn nodes(&self) -> (Vec<String>, bool) {
+    pub(crate) fn nodes(&self) -> (Vec<String>, bool) {
         let workers = self.workers.lock();
         let nodes: HashSet<_> = workers.values().map(|worker| &*worker.node_id).collect();
         let bound = nodes.iter().filter(|node_id| !node_id.is_empty());
@@ -208,7 +218,7 @@ impl ClaimDispatch {
     }
 
     /// The projects of which workers have relays.
-    fn leased_projects(&self) -> Vec<ProjectId> {
+    pub(crate) fn leased_projects(&self) -> Vec<ProjectId> {
         let workers = self.workers.lock();
         let projects = workers.values().flat_map(|worker| &worker.projects);
         let projects: HashSet<_> = projects.copied().collect();
@@ -247,7 +257,7 @@ impl ClaimDispatch {
     }
 
     /// The same for one media server; empty means any, and wakes a worker of any.
-    fn wake_node(&self, node_id: &str) {
+    pub(crate) fn wake_node(&self, node_id: &str) {
         self.wake_nodes(&[node_id.to_owned()]);
     }
 
@@ -338,11 +348,13 @@ impl ClaimWaker {
         }
         worker.projects = projects;
         worker.used = used;
+        self.dispatch.workers_changed.notify_one();
     }
 }
 
 impl Drop for ClaimWaker {
     fn drop(&mut self) {
         self.dispatch.workers.lock().remove(&self.number);
+        self.dispatch.workers_changed.notify_one();
     }
 }

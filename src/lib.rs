@@ -14,6 +14,7 @@
 //! | [`layers`] | the tower layers around all calls |
 //! | [`readiness`] | the reported health of the server |
 //! | [`jobs`] | periodic tasks |
+//! | [`nats`] | change notifications between replicas through NATS |
 //! | [`check_dispatch`] | hands checks of destinations to the connected relay workers |
 //! | [`claim_dispatch`] | wakes the relay workers that have something to claim or to return |
 //! | [`watching`] | watches of projects, and the change notifications that wake them |
@@ -53,6 +54,7 @@ pub mod fair_queue;
 pub mod jobs;
 pub mod layers;
 pub mod mail;
+pub mod nats;
 pub mod operations;
 pub mod outbound;
 pub mod proto;

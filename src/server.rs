@@ -26,6 +26,7 @@ use crate::{
     jobs::{self, CredentialRefresh, Mailer, WebhookDispatcher},
     layers::{self, FutureWrapper, Unwrapped, WrapCalls},
     mail::MailSender,
+    nats::NatsNotifications,
     operations::{MetricsCollector, OperationsServer},
     proto::{
         DESCRIPTORS,
@@ -111,6 +112,9 @@ pub async fn serve_wrapped(
     let address = config.observability.operations_listen.0;
     let operations = OperationsServer::start(address, "SLUICE_OPERATIONS_LISTEN", metrics).await?;
     let mail_sender = MailSender::open(config.mail()).context("SLUICE_MAIL")?;
+    if let Some(nats) = config.nats() {
+        nats.check()?;
+    }
     let relay_leases = RelayLeases::new(database.clone(), config.relay_timeouts());
     let components = Components {
         publishing: Publishing::new(database.clone(), config.stream_timeouts()),
@@ -289,7 +293,10 @@ fn jobs(
             components.relay_leases.clone(),
             revocations.clone(),
         )),
-        Box::pin(jobs::monitor_media(database.clone())),
+        Box::pin(jobs::monitor_media(
+            database.clone(),
+            config.relay_wait_timeout,
+        )),
         Box::pin(jobs::record_usage(database.clone(), config.usage_interval)),
         Box::pin(jobs::end_suspended_streams(components.publishing.clone())),
         Box::pin(jobs::delete_orphaned_projects(database.clone())),
@@ -319,6 +326,15 @@ fn jobs(
         jobs.push(Box::pin(notifier.run()));
         let listener = ReplicaListener::new(channel, database, hub.clone());
         jobs.push(Box::pin(listener.run()));
+    }
+    if let Some(settings) = config.nats() {
+        let notifications = NatsNotifications::new(
+            database,
+            hub.clone(),
+            components.claim_dispatch.clone(),
+            components.relay_leases.clone(),
+        );
+        jobs.push(Box::pin(notifications.run(settings)));
     }
     if let (Some(sender), Some(outbox)) = (mail_sender, &components.outbox) {
         let mailer = Mailer::new(database.clone(), outbox.clone(), sender);

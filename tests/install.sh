@@ -49,6 +49,10 @@ has_pgbouncer() {
   PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null
 }
 
+has_nats_server() {
+  PATH=$PATH:/usr/sbin command -v nats-server >/dev/null
+}
+
 has_nginx() {
   PATH=$PATH:/usr/sbin command -v nginx >/dev/null
 }

@@ -18,6 +18,7 @@ use crate::{
     domain::now,
     error::with_causes,
     mail::MailSender,
+    nats::CredentialsRefused,
     repositories::KeyRecords,
     transport::{BoundSocket, ListenAddress, check_unix_socket},
 };
@@ -85,6 +86,7 @@ fn checks(config: &Config) -> Result<Vec<(&'static str, Outcome)>, CommandError>
         ),
         ("breached passwords", check_breached_passwords(config)),
         ("mail", check_mail(config)),
+        ("NATS", runtime.block_on(check_nats(config))),
         ("log file", check_log_file(config)),
         ("database", runtime.block_on(check_database(config))),
     ])
@@ -188,6 +190,23 @@ fn check_mail(config: &Config) -> Outcome {
         Ok(Some(_)) => Ok("on".to_owned()),
         Ok(None) => Ok("off".to_owned()),
         Err(error) => Err(sentence(error)),
+    }
+}
+
+/// The files of its settings must be usable, and a server that answers must accept the credentials.
+/// A start does not need an answer.
+async fn check_nats(config: &Config) -> Outcome {
+    let Some(nats) = config.nats() else {
+        return Ok("off".to_owned());
+    };
+    nats.check().map_err(sentence)?;
+    let addresses = nats.servers.addresses();
+    match nats.try_connect().await {
+        Ok(()) => Ok(format!("{addresses} answers")),
+        Err(error) if error.is::<CredentialsRefused>() => Err(format!("{addresses}: {error:#}")),
+        Err(error) => Ok(format!(
+            "{addresses} does not answer: a server starts without it ({error:#})"
+        )),
     }
 }
 

@@ -114,6 +114,15 @@ impl Config {
             }
             _ => {}
         }
+        match (&self.nats_url, &self.nats_credentials) {
+            (None, Some(_)) => {
+                errors.push("SLUICE_NATS_CREDENTIALS must not be set without SLUICE_NATS_URL");
+            }
+            (Some(servers), Some(_)) if servers.has_login() => errors.push(
+                "SLUICE_NATS_URL must not have a user or a token if SLUICE_NATS_CREDENTIALS is set",
+            ),
+            _ => {}
+        }
         let (hosts, ports) = (self.db_host.len(), self.db_port.len());
         if hosts > 0 && ports > 1 && ports != hosts {
             errors.push("DB_PORT must have one port, or one for each host of DB_HOST");

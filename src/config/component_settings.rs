@@ -14,6 +14,7 @@ use crate::{
     jobs::Retention,
     layers::{BudgetLimits, Budgets, LayerSettings},
     mail::{MailSettings, MailTemplates, MailTransport},
+    nats::NatsSettings,
     telemetry::{CollectorSettings, LogSettings, traces::TraceSettings},
     transport::ListenerSettings,
     watching::WatchLimits,
@@ -59,6 +60,14 @@ impl Config {
                 invitation_url: self.mail_invitation_url.clone(),
             },
         }
+    }
+
+    /// How to connect to NATS, if that is set.
+    pub fn nats(&self) -> Option<NatsSettings> {
+        Some(NatsSettings {
+            servers: self.nats_url.clone()?,
+            credentials: self.nats_credentials.clone(),
+        })
     }
 
     /// The settings of the listener.

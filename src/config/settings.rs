@@ -20,6 +20,7 @@ use crate::{
     database::{Pooler, Target},
     domain::Secret,
     mail::MailTransport,
+    nats::NatsServers,
     transport::{ListenAddress, TrustedProxy},
 };
 
@@ -270,9 +271,21 @@ pub struct Config {
     pub watch_poll_interval: Duration,
 
     /// Whether replicas notify each other of changes with LISTEN and NOTIFY of PostgreSQL. Otherwise
-    /// changes by other replicas are found by polling, as with `SLUICE_DB_POOLER=transaction`.
+    /// changes by other replicas are found by polling, as with `SLUICE_DB_POOLER=transaction`, or
+    /// through NATS.
     #[arg(long, env = "SLUICE_WATCH_HINTS", default_value = "true", value_parser = boolean, action = clap::ArgAction::Set)]
     pub watch_hints: bool,
+
+    /// NATS servers through which replicas notify each other of changes too, comma-separated:
+    /// `nats://user:password@host:port`, or over TLS `tls://…`. A user without a password is a token.
+    /// `?ca=FILE` replaces the certificate authorities of the platform.
+    #[arg(long, env = "SLUICE_NATS_URL", hide_env_values = true, value_parser = parsed::<NatsServers>)]
+    pub nats_url: Option<NatsServers>,
+
+    /// Instead of a user in `SLUICE_NATS_URL`: the file with the credentials of a NATS user (a JWT and
+    /// a seed), or with the seed of an nkey. It is read again for each connection.
+    #[arg(long, env = "SLUICE_NATS_CREDENTIALS", value_name = "FILE")]
+    pub nats_credentials: Option<PathBuf>,
 
     /// Time without a change after which a watch sends a heartbeat. At most 20 s, because clients take
     /// a watch that is silent for 30 s for broken.
@@ -298,6 +311,10 @@ pub struct Config {
     /// Time without more bytes after which a relay counts as stalled.
     #[arg(long, env = "SLUICE_RELAY_STALL_TIMEOUT", default_value = "10s", value_parser = duration("100ms", "1h"))]
     pub relay_stall_timeout: Duration,
+
+    /// Time for which a relay of a live stream waits for a worker before it has the issue NO_CAPACITY.
+    #[arg(long, env = "SLUICE_RELAY_WAIT_TIMEOUT", default_value = "10s", value_parser = duration("1s", "1h"))]
+    pub relay_wait_timeout: Duration,
 
     /// Maximum number of destinations per project.
     #[arg(long, env = "SLUICE_MAX_DESTINATIONS", default_value = "100", value_parser = within(1..=10_000))]

@@ -1,23 +1,20 @@
 //! Relays that no worker takes.
 
-use std::collections::HashMap;
-
-use chrono::TimeDelta;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     DestinationId, MediaIssue, MediaIssueCode, Relay, Stream, StreamId, StreamState, Time,
 };
 
-/// How long a relay waits for a worker before that is an issue. Workers claim within a second, a
-/// restarted `sluice edge` within a few.
-const MAX_WAIT: TimeDelta = TimeDelta::seconds(10);
-
 /// Since when relays wait for a worker, as one observer has seen it in its last look.
 ///
 /// That a relay can be claimed also depends on its stream and on other relays to its destination,
 /// and none of them tells since when. So an observer has to look repeatedly.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RelayWaits {
+    /// The wait from which on it is an issue. Workers claim within a second, a restarted
+    /// `sluice edge` within a few.
+    timeout: Duration,
     known: HashMap<Key, Time>,
     seen: HashMap<Key, Time>,
 }
@@ -26,6 +23,21 @@ pub struct RelayWaits {
 type Key = (StreamId, DestinationId);
 
 impl RelayWaits {
+    /// Nothing was seen yet.
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            known: HashMap::new(),
+            seen: HashMap::new(),
+        }
+    }
+
+    /// Forgets what was seen.
+    pub fn clear(&mut self) {
+        self.known.clear();
+        self.seen.clear();
+    }
+
     /// Notes whether a relay waits. With `is_busy`, another relay to its destination has a worker.
     pub fn observe(&mut self, relay: &Relay, stream: &Stream, is_busy: bool, now: Time) {
         if stream.state == StreamState::Live && !is_busy && relay.is_claimable(now) {
@@ -48,7 +60,7 @@ impl RelayWaits {
             return is_noted && relay.is_unclaimed();
         }
         let since = self.seen.get(&(relay.stream_id, relay.destination_id));
-        since.is_some_and(|since| is_noted || *since + MAX_WAIT <= now)
+        since.is_some_and(|since| is_noted || *since + self.timeout <= now)
     }
 }
 
@@ -72,7 +84,7 @@ impl MediaIssue {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use chrono::TimeDelta;
 
     use super::*;
     use crate::domain::{
@@ -98,7 +110,7 @@ mod tests {
 
     /// Whether it is an issue after looks at these seconds, at which the relay was free or busy.
     fn is_issue_after(relay: &Relay, stream: &Stream, looks: &[(i64, bool)]) -> bool {
-        let (mut waits, start) = (RelayWaits::default(), present());
+        let (mut waits, start) = (RelayWaits::new(Duration::from_secs(10)), present());
         let mut is_issue = false;
         for (seconds, is_busy) in looks {
             let now = start + TimeDelta::seconds(*seconds);

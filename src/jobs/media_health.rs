@@ -26,20 +26,20 @@ const MAX_WITHOUT_WORKER: usize = 500;
 
 /// Raises and clears the issues of live streams and their relays, and samples their statistics;
 /// never returns. Only the leader of the job does.
-pub async fn monitor_media(database: Database) {
+pub async fn monitor_media(database: Database, relay_wait_timeout: Duration) {
     let (health, samples) = (
         MediaHealth::new(database.clone()),
         StreamSamples::new(database.clone()),
     );
     let mut timer = JobTimer::new("media_health", CHECK_INTERVAL);
     let mut retries = Retries::default();
-    let mut waits = RelayWaits::default();
+    let mut waits = RelayWaits::new(relay_wait_timeout);
     let mut sampled = None;
     loop {
         let run = timer.next_run().await;
         if !database.leads("media_health") {
             IssueCounts::default().expose();
-            waits = RelayWaits::default();
+            waits.clear();
             run.finish(true);
             continue;
         }

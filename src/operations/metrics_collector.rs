@@ -13,8 +13,8 @@ use crate::{
     readiness::{Health, Readiness},
     repositories::ResourceCounts,
     telemetry::metrics::{
-        DATABASE, JOBS, LOG_LINES, PASSWORDS, SERVER, STATEMENTS, TRACES, WEBHOOKS, exposition,
-        register_calls,
+        DATABASE, JOBS, LOG_LINES, NATS, PASSWORDS, SERVER, STATEMENTS, TRACES, WEBHOOKS,
+        exposition, register_calls,
     },
     watching::WatchHub,
 };
@@ -146,6 +146,7 @@ impl Monitored for MetricsCollector {
         LazyLock::force(&JOBS);
         LazyLock::force(&WEBHOOKS);
         LazyLock::force(&LOG_LINES);
+        LazyLock::force(&NATS);
         LazyLock::force(&PASSWORDS);
         LazyLock::force(&SERVER);
         for code in MediaIssueCode::ALL {

@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::Context;
 use parking_lot::Mutex;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
+    filter::{FilterExt, FilterFn},
     fmt::{
         self, FmtContext, FormatEvent, FormatFields, format,
         format::{JsonFields, Writer},
@@ -69,6 +70,7 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
     };
     let lines = fmt::layer().with_ansi(settings.colored).with_writer(writer);
     // One filter for the lines and the exported records.
+    let filter = filter.and(FilterFn::new(is_not_repeated));
     let lines = if settings.human {
         let format = CountLines(format().with_ansi(settings.colored));
         lines
@@ -105,6 +107,12 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
         }
     }));
     Ok(())
+}
+
+/// Whether no line of this program, which is throttled, says the same: the client of NATS reports each
+/// of its attempts.
+fn is_not_repeated(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() > Level::INFO || !metadata.target().starts_with("async_nats")
 }
 
 /// A backtrace as text, if `RUST_BACKTRACE` had it captured.

@@ -119,27 +119,46 @@ impl EventPoller {
     }
 }
 
+/// Change notifications that were waited for.
+#[derive(Debug)]
+pub(crate) struct CollectedChanges {
+    /// The projects that have changed.
+    pub ids: HashSet<ProjectId>,
+    /// The number of further notifications that were missed.
+    pub missed: u64,
+}
+
 /// Waits for a change notification and then for `delay`, and takes all that are queued by then;
 /// `None` if some were missed.
 pub(crate) async fn collect_changes(
     changes: &mut Receiver<ProjectId>,
     delay: impl Future<Output = ()>,
 ) -> Option<HashSet<ProjectId>> {
-    let first = changes.recv().await;
-    delay.await;
-    let mut changed = HashSet::new();
-    let mut is_complete = match first {
-        Ok(id) => changed.insert(id),
-        Err(RecvError::Lagged(_)) => false,
+    let CollectedChanges { ids, missed } = collect_all_changes(changes, delay).await;
+    (missed == 0).then_some(ids)
+}
+
+/// The same, with the number of those that were missed.
+pub(crate) async fn collect_all_changes(
+    changes: &mut Receiver<ProjectId>,
+    delay: impl Future<Output = ()>,
+) -> CollectedChanges {
+    let mut collected = CollectedChanges {
+        ids: HashSet::new(),
+        missed: 0,
+    };
+    match changes.recv().await {
+        Ok(id) => drop(collected.ids.insert(id)),
+        Err(RecvError::Lagged(missed)) => collected.missed += missed,
         // Only when the database handle is dropped, and this task with it.
         Err(RecvError::Closed) => std::future::pending().await,
-    };
+    }
+    delay.await;
     loop {
         match changes.try_recv() {
-            Ok(id) => drop(changed.insert(id)),
-            Err(TryRecvError::Lagged(_)) => is_complete = false,
-            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            Ok(id) => drop(collected.ids.insert(id)),
+            Err(TryRecvError::Lagged(missed)) => collected.missed += missed,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return collected,
         }
     }
-    is_complete.then_some(changed)
 }

@@ -35,6 +35,7 @@ struct HubState {
     limits: WatchLimits,
     watches: Mutex<Watches>,
     full_poll: Notify,
+    watched_changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +71,7 @@ impl WatchHub {
                 limits,
                 watches: Mutex::default(),
                 full_poll: Notify::new(),
+                watched_changed: Notify::new(),
             }),
         }
     }
@@ -104,12 +106,15 @@ impl WatchHub {
             subscribe(feed);
             (*id, Arc::clone(feed))
         });
-        Ok(feeds.collect())
+        let feeds = feeds.collect();
+        self.state.watched_changed.notify_one();
+        Ok(feeds)
     }
 
     /// Removes a project of a watch.
     pub(super) fn unsubscribe(&self, number: u64, id: ProjectId) {
         self.watches().release(id, number);
+        self.state.watched_changed.notify_one();
     }
 
     /// Adds a watch of all projects of an organization.
@@ -153,6 +158,7 @@ impl WatchHub {
         for id in ids {
             watches.release(*id, number);
         }
+        self.state.watched_changed.notify_one();
     }
 
     /// The number of watches and their limit.
@@ -160,8 +166,21 @@ impl WatchHub {
         (self.watches().count, self.state.limits.total)
     }
 
+    /// The watched projects; `None` if they are more than `limit`.
+    pub(crate) fn watched(&self, limit: usize) -> Option<Vec<ProjectId>> {
+        let watches = self.watches();
+        let is_within = watches.by_project.len() <= limit;
+        is_within.then(|| watches.by_project.keys().copied().collect())
+    }
+
+    /// Waits until projects may have become watched or unwatched since the last call. Only one task
+    /// can wait.
+    pub(crate) async fn watched_changed(&self) {
+        self.state.watched_changed.notified().await;
+    }
+
     /// Requests a poll of all watched projects.
-    pub(super) fn request_full_poll(&self) {
+    pub(crate) fn request_full_poll(&self) {
         self.state.full_poll.notify_one();
     }
 

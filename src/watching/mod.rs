@@ -2,8 +2,8 @@
 //!
 //! All watches of a project share a feed: its newest known revision and its newest events.
 //! One task of each replica, the event poller, fills all feeds. It polls the projects that
-//! change notifications name, of this process
-//! (`ChangeNotifications`) or of other replicas ([`ReplicaListener`]). At an interval it polls all watched projects, so that a lost
+//! change notifications name, of this process (`ChangeNotifications`) or of other replicas
+//! ([`ReplicaListener`], and `nats`). At an interval it polls all watched projects, so that a lost
 //! notification only causes a delay. Without watches it sends no query.
 //!
 //! A watch may have many projects. A changed feed puts its project into the set of changed
@@ -27,7 +27,7 @@ mod wake;
 mod watch;
 
 pub use event_poller::EventPoller;
-pub(crate) use event_poller::collect_changes;
+pub(crate) use event_poller::{CollectedChanges, collect_all_changes, collect_changes};
 pub use feed::{ProjectHead, WatchOptions};
 pub use hub::{WatchHub, WatchLimits};
 pub use membership_poller::MembershipPoller;

@@ -15,6 +15,7 @@ mod harness;
 mod high_availability;
 mod kills;
 mod lifecycle;
+mod nats;
 mod operations;
 mod operator;
 mod organization;

@@ -18,6 +18,6 @@ pub(crate) use edge::{EDGE, HookOutcome};
 pub use jobs::{JOBS, JobRun, JobTimer};
 pub use observability::{LOG_LINES, TRACES};
 pub use process::exposition;
-pub(crate) use server::{DATABASE, SERVER, STATEMENTS, StatementKind};
+pub(crate) use server::{DATABASE, NATS, SERVER, STATEMENTS, StatementKind};
 pub use server::{HashRun, PASSWORDS};
 pub use webhooks::WEBHOOKS;

@@ -125,6 +125,32 @@ metrics! {
     }
 }
 
+metrics! {
+    /// Change notifications through NATS.
+    pub(crate) static NATS: NatsMetrics {
+        connected: IntGauge =
+            gauge("sluice_nats_connected", "Whether this replica is connected to NATS; 0 without it.");
+        subscriptions: IntGauge = gauge(
+            "sluice_nats_subscriptions",
+            "Subjects of projects and media servers to which this replica is subscribed.",
+        );
+        published: IntCounter =
+            counter("sluice_nats_published_total", "Change notifications sent through NATS.");
+        received: IntCounter =
+            counter("sluice_nats_received_total", "Change notifications received through NATS.");
+        ignored: IntCounter = counter(
+            "sluice_nats_ignored_total",
+            "Messages received through NATS that no replica sends: they have a content, or another subject.",
+        );
+        dropped: IntCounterVec = counters_with(
+            "sluice_nats_dropped_total",
+            "Change notifications not sent or not received through NATS: without a connection, or because a queue was full. Polls find what they are about.",
+            "direction",
+            &["publish", "receive"],
+        );
+    }
+}
+
 /// How long a server counts as overloaded after a refusal: two intervals of most scrapes.
 const OVERLOAD_DURATION: Duration = Duration::from_secs(30);
 

@@ -3,7 +3,7 @@
 use super::named_tests::exists;
 
 /// The failures of the table, in its order, and the tests that show their effects.
-const TESTS: [(&str, &[&str]); 26] = [
+const TESTS: [(&str, &[&str]); 27] = [
     (
         "the database is unreachable",
         &[
@@ -171,6 +171,14 @@ const TESTS: [(&str, &[&str]); 26] = [
     (
         "notifications between replicas are lost",
         &["stream::watch_replicas::without_notifications_changes_arrive_within_the_poll_interval"],
+    ),
+    (
+        "NATS is down, hangs, refuses the login or loses messages",
+        &[
+            "nats::outages::changes_arrive_once_and_within_the_poll_interval_while_nats_is_killed_and_hangs",
+            "nats::settings::a_server_starts_without_nats_and_connects_once_it_is_there",
+            "nats::settings::wrong_credentials_leave_a_server_without_nats_and_are_not_shown",
+        ],
     ),
 ];
 

@@ -28,7 +28,7 @@ struct ServerHandle {
 
 /// Short intervals instead of slow defaults, and long timeouts because many tests share few
 /// cores.
-const TEST_FLAGS: [&str; 19] = [
+const TEST_FLAGS: [&str; 20] = [
     "--call-timeout=1min",
     "--bcrypt-cost=4",
     // One address has an eighth, and all tests have the same address.
@@ -50,6 +50,7 @@ const TEST_FLAGS: [&str; 19] = [
     "--operations-listen=127.0.0.1:0",
     // Tests compare all rows before and after a call.
     "--usage-interval=1h",
+    "--relay-wait-timeout=1h",
     // Building the descriptors takes a tenth of a second.
     "--reflection=false",
 ];

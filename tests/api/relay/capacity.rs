@@ -7,6 +7,9 @@ use super::fixture::{Fixture, broadcasting_report, destination_request, state_re
 use crate::harness::{Engine, MediaServer, Postgres, ProjectsWatcher, Sqlite, eventually};
 use pb::{IssueCode, MediaIssueCode, RelayState};
 
+/// A relay may wait for a worker so long.
+const IMPATIENT: [&str; 1] = ["--relay-wait-timeout=1s"];
+
 /// The id of the media server of the streams.
 fn node_id() -> String {
     MediaServer::connection("c1").node_id
@@ -46,7 +49,7 @@ fn issues(message: &pb::WatchProjectsResponse) -> Option<Vec<pb::Issue>> {
 async fn a_relay_that_no_worker_takes_has_an_issue_until_one_takes_it(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let fixture = Fixture::start(engine).await;
+    let fixture = Fixture::start_with(engine, &IMPATIENT, 0).await;
     let destination = fixture.destination("a").await;
     let id = &*fixture.project.id;
     let owner = &fixture.owner.client;
@@ -82,7 +85,7 @@ async fn a_relay_that_no_worker_takes_has_an_issue_until_one_takes_it(
 async fn a_relay_for_which_its_worker_has_no_room_has_an_issue_until_there_is_room(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let fixture = Fixture::start(engine).await;
+    let fixture = Fixture::start_with(engine, &IMPATIENT, 0).await;
     let [first, second] = [
         fixture.destination("a").await,
         fixture.destination("b").await,
@@ -121,7 +124,7 @@ async fn a_relay_for_which_its_worker_has_no_room_has_an_issue_until_there_is_ro
 async fn a_relay_that_waits_for_an_earlier_one_to_its_destination_has_no_issue(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let fixture = Fixture::start(engine).await;
+    let fixture = Fixture::start_with(engine, &IMPATIENT, 0).await;
     let busy = fixture.destination("a").await;
     let before = fixture.live("c1").await;
     let mut worker = fixture.worker_with("w1", &node_id(), 1).await;
@@ -148,7 +151,7 @@ async fn a_relay_that_waits_for_an_earlier_one_to_its_destination_has_no_issue(
 async fn a_stopped_relay_and_an_ended_stream_have_no_relay_without_worker(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let fixture = Fixture::start(engine).await;
+    let fixture = Fixture::start_with(engine, &IMPATIENT, 0).await;
     let [stopped, ended] = [
         fixture.destination("a").await,
         fixture.destination("b").await,
@@ -173,7 +176,7 @@ async fn a_stopped_relay_and_an_ended_stream_have_no_relay_without_worker(
 async fn relays_go_to_the_worker_with_the_most_free_capacity(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let fixture = Fixture::start(engine).await;
+    let fixture = Fixture::start_with(engine, &IMPATIENT, 0).await;
     for name in ["a", "b", "c"] {
         fixture.destination(name).await;
     }

@@ -22,5 +22,5 @@ mod stream_lifecycle;
 mod tenancy;
 mod validation;
 mod watch_projects;
-mod worker;
+pub mod worker;
 mod worker_leases;

@@ -109,7 +109,7 @@ async fn dropped_packets_are_written_at_once(#[values(Sqlite, Postgres)] engine:
 async fn relays_of_a_worker_that_goes_silent_stall_and_are_taken_over(
     #[values(Sqlite, Postgres)] engine: Engine,
 ) {
-    let flags = ["--relay-stall-timeout=2s", "--relay-lease=5s"];
+    let flags = ["--relay-stall-timeout=2s", "--relay-lease=10s"];
     let fixture = Fixture::start_with(engine, &flags, 0).await;
     let (live, worker, assigned) = covered(&fixture).await;
     let silent = worker.id.clone();

@@ -19,7 +19,7 @@ pub const ADVICE: [&str; 16] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 118] = [
+pub const PROMISES: [Promise; 129] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -481,6 +481,80 @@ pub const PROMISES: [Promise; 118] = [
         "`patronictl switchover`",
         &[
             "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+        ],
+    ),
+    (
+        "NOTIFY of PostgreSQL tells every replica",
+        &["nats::watches::a_replica_hears_only_of_the_projects_that_are_watched_there"],
+    ),
+    (
+        "`sluice.v1.projects.<id>`",
+        &[
+            "nats::watches::a_replica_hears_only_of_the_projects_that_are_watched_there",
+            "nats::claims::a_replica_hears_of_what_its_workers_can_claim_and_of_the_projects_of_their_relays",
+        ],
+    ),
+    (
+        "`sluice.v1.nodes.<id>`",
+        &[
+            "nats::claims::a_replica_hears_of_what_its_workers_can_claim_and_of_the_projects_of_their_relays",
+        ],
+    ),
+    (
+        "In the ids of media servers",
+        &[
+            "nats::topic::tests::a_topic_is_read_from_its_subject",
+            "nats::claims::a_replica_with_a_worker_of_any_media_server_hears_of_all",
+            "nats::notifications::tests::beyond_a_number_of_projects_one_subject_stands_for_all",
+        ],
+    ),
+    (
+        "Messages are empty",
+        &[
+            "nats::strangers::messages_of_strangers_are_ignored_or_cause_reads",
+            "nats::outages::changes_arrive_once_and_within_the_poll_interval_while_nats_is_killed_and_hangs",
+            "nats::outages::calls_do_not_wait_for_a_server_that_hangs",
+            "nats::settings::a_server_starts_without_nats_and_connects_once_it_is_there",
+        ],
+    ),
+    (
+        "The user of the replicas needs these permissions",
+        &[
+            "nats::settings::wrong_credentials_leave_a_server_without_nats_and_are_not_shown",
+            "nats::settings::a_missing_permission_is_logged",
+        ],
+    ),
+    (
+        "**Login.**",
+        &[
+            "nats::settings::wrong_credentials_leave_a_server_without_nats_and_are_not_shown",
+            "nats::settings::a_file_has_the_credentials_and_is_read_again_for_each_connection",
+            "nats::connection::tests::a_file_has_the_credentials_of_a_user_or_the_seed_of_an_nkey",
+        ],
+    ),
+    (
+        "**TLS.**",
+        &["nats::settings::over_tls_only_a_server_with_a_trusted_certificate_is_used"],
+    ),
+    (
+        "**LISTEN and NOTIFY** go on",
+        &[
+            "nats::watches::replicas_with_and_without_nats_hear_of_each_other_through_the_database",
+            "nats::watches::changes_on_one_replica_reach_watchers_of_the_other_at_once",
+        ],
+    ),
+    (
+        "**Metrics.** `sluice_nats_connected`",
+        &[
+            "nats::strangers::messages_of_strangers_are_ignored_or_cause_reads",
+            "nats::settings::a_server_starts_without_nats_and_connects_once_it_is_there",
+        ],
+    ),
+    (
+        "**Check.**",
+        &[
+            "nats::settings::a_file_has_the_credentials_and_is_read_again_for_each_connection",
+            "nats::settings::wrong_credentials_leave_a_server_without_nats_and_are_not_shown",
         ],
     ),
     (
