@@ -36,6 +36,15 @@ has_haproxy() {
   PATH=$PATH:/usr/sbin command -v haproxy >/dev/null
 }
 
+# For tests/api/high_availability. Their servers do not run: see install_packages.
+has_patroni() {
+  command -v patroni >/dev/null && command -v patronictl >/dev/null
+}
+
+has_etcd() {
+  command -v etcd >/dev/null && command -v etcdctl >/dev/null
+}
+
 has_pgbouncer() {
   PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null
 }

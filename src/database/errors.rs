@@ -36,7 +36,7 @@ impl From<sqlx::Error> for Error {
             ErrorClass::DiskFull => Self::StorageFull(error),
             ErrorClass::Unavailable => Self::DatabaseUnavailable(error),
             ErrorClass::SerializationFailure => Self::LostRace(error),
-            ErrorClass::LockTimeout => Self::ConcurrentChange,
+            ErrorClass::LockTimeout => Self::LockTimeout,
             ErrorClass::StatementTimeout => Self::DeadlineExceeded,
             ErrorClass::Other => Self::internal(error),
         }

@@ -189,6 +189,10 @@ pub enum Error {
     /// The database aborted the transaction because of a concurrent one. A retry can succeed.
     #[error("the change lost a race with another one")]
     LostRace(#[source] sqlx::Error),
+    /// The lock of a row was not free in time: another transaction has not ended, for example because
+    /// its commit waits for a synchronous standby. Nothing was changed.
+    #[error("another change of the same data has not ended in time")]
+    LockTimeout,
     /// Too many passwords wait for hashing.
     #[error("too many passwords wait for hashing")]
     PasswordQueueFull(Duration),

@@ -108,7 +108,7 @@ impl Error {
             Self::RequestMalformed => (Code::InvalidArgument, Reason::RequestMalformed),
             Self::StorageFull(_) => (Code::ResourceExhausted, Reason::StorageFull),
             Self::Starting => (Code::Unavailable, Reason::Starting),
-            Self::DatabaseUnavailable(_) | Self::OutOfDate => {
+            Self::DatabaseUnavailable(_) | Self::LockTimeout | Self::OutOfDate => {
                 (Code::Unavailable, Reason::DatabaseUnavailable)
             }
             Self::Internal(_) => (Code::Internal, Reason::Internal),
@@ -187,6 +187,7 @@ impl Error {
             | Self::CheckUnanswered
             | Self::TooManyConnectionCalls
             | Self::DatabaseUnavailable(_)
+            | Self::LockTimeout
             | Self::OutOfDate
             | Self::IssuerUnavailable(_) => details.set_retry_info(Some(UNAVAILABLE_RETRY_DELAY)),
             Self::AccessTokenMissing

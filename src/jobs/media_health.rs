@@ -97,7 +97,9 @@ async fn check_all(
             match retries.attempt(stream_id, work).await? {
                 // It has changed meanwhile, and is checked again.
                 Attempt::Done(())
-                | Attempt::Failed(Error::ConcurrentChange | Error::LostRace(_)) => {}
+                | Attempt::Failed(
+                    Error::ConcurrentChange | Error::LostRace(_) | Error::LockTimeout,
+                ) => {}
                 Attempt::Postponed => is_success = false,
                 Attempt::Failed(error) => {
                     let error = error.with_causes();

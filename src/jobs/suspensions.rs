@@ -57,7 +57,9 @@ async fn end_all(publishing: &Publishing, retries: &mut Retries<ProjectId>) -> R
             match retries.attempt(id, work).await? {
                 // Another replica was faster, or another transaction has locked the project.
                 Attempt::Done(_)
-                | Attempt::Failed(Error::ConcurrentChange | Error::LostRace(_)) => {}
+                | Attempt::Failed(
+                    Error::ConcurrentChange | Error::LostRace(_) | Error::LockTimeout,
+                ) => {}
                 Attempt::Postponed => is_success = false,
                 Attempt::Failed(error) => {
                     let error = error.with_causes();

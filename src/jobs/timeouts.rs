@@ -203,8 +203,10 @@ impl<K> Expiries<K> {
                 self.succeeded += 1;
                 Ok(Ok(expired))
             }
-            // A worker, a media server or another replica changed it first.
-            Ok(Attempt::Failed(Error::NotFound { .. } | Error::ConcurrentChange)) => {
+            // A worker, a media server or another replica changed it first, or is changing it.
+            Ok(Attempt::Failed(
+                Error::NotFound { .. } | Error::ConcurrentChange | Error::LockTimeout,
+            )) => {
                 self.succeeded += 1;
                 Ok(Ok(None))
             }

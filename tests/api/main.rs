@@ -12,6 +12,7 @@ mod database;
 mod deployment;
 mod edge;
 mod harness;
+mod high_availability;
 mod kills;
 mod lifecycle;
 mod nats;

@@ -47,6 +47,7 @@ const TESTS: [(&str, &[&str]); 27] = [
         &[
             "database::failover::writes_continue_on_a_promoted_standby_and_no_acknowledged_one_is_lost",
             "database::failover::without_a_primary_calls_are_unavailable_and_the_start_waits",
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
         ],
     ),
     (

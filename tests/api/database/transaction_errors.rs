@@ -124,7 +124,7 @@ async fn postgres_errors_are_mapped_to_status_codes() {
         ("53300", unavailable),
         ("25006", unavailable),
         ("57014", (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")),
-        ("55P03", aborted),
+        ("55P03", unavailable),
         ("40P01", aborted),
         ("53100", (Code::ResourceExhausted, "STORAGE_FULL")),
         ("XX001", (Code::Internal, "INTERNAL")),

@@ -4,7 +4,7 @@ mod admin_copy;
 mod backup;
 mod compose;
 mod container_image;
-mod deploy_files;
+pub mod deploy_files;
 mod health_command;
 mod image_build;
 mod load_balancers;

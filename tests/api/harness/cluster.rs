@@ -19,6 +19,13 @@ pub struct Replicas {
 }
 
 impl Replicas {
+    /// Connections to processes that are not replaced.
+    pub fn of(channels: Vec<Channel>) -> Self {
+        Self {
+            channels: Arc::new(Mutex::new(channels)),
+        }
+    }
+
     /// The connection to a process; numbers beyond the last one wrap around.
     pub fn channel(&self, number: usize) -> Channel {
         let channels = self.channels.lock().unwrap();
@@ -39,12 +46,11 @@ impl Cluster {
             channels.push(process.channel().await);
             processes.push(process);
         }
-        let channels = Arc::new(Mutex::new(channels));
         Self {
             database,
             settings: settings.to_vec(),
             processes,
-            replicas: Replicas { channels },
+            replicas: Replicas::of(channels),
         }
     }
 

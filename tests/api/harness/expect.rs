@@ -73,11 +73,21 @@ impl Refusal {
 #[track_caller]
 pub fn eventually<T>(
     what: &'static str,
+    poll: impl AsyncFnMut() -> Option<T>,
+) -> impl Future<Output = T> {
+    eventually_within(Duration::from_secs(40), what, poll)
+}
+
+/// Polls until `poll` returns a value, which must happen in time.
+#[track_caller]
+pub fn eventually_within<T>(
+    limit: Duration,
+    what: &'static str,
     mut poll: impl AsyncFnMut() -> Option<T>,
 ) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        let deadline = Instant::now() + Duration::from_secs(40);
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(value) = poll().await {
                 return value;

@@ -44,7 +44,7 @@ pub use database::{
     Pooling, TestDatabase,
 };
 pub use database_reuse::DatabaseReuse;
-pub use expect::{Refusal, eventually, refused, until_available};
+pub use expect::{Refusal, eventually, eventually_within, refused, until_available};
 pub use full_disk::FullDisk;
 pub use http::{HttpResponse, http};
 pub use issuer::{DISCOVERY, Issuer, JWKS};
@@ -67,5 +67,6 @@ pub use server::{TestServer, config, settings};
 pub use skewed_clock::SkewedClock;
 pub use time_limit::TimeLimit;
 pub use tools::tool;
+pub use unprivileged::unprivileged_folder;
 pub use volatile_disk::VolatileDisk;
 pub use watcher::Watcher;

@@ -14,13 +14,32 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::counts::Counts;
-use crate::harness::{Client, Cluster, Process, Refusal, Replicas, eventually, refused};
+use crate::harness::{
+    Client, Cluster, Process, Refusal, Replicas, TestDatabase, eventually_within, refused,
+};
 
 /// Time limit of one try of a call.
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long kills interrupt a call again and again.
 const MAX_INTERRUPTION: Duration = Duration::from_secs(10);
+
+/// The failures of calls that a workload expects.
+#[derive(Clone, Copy)]
+pub struct Interruptions {
+    /// Whether a status is expected; its call is repeated.
+    pub includes: fn(&Status) -> bool,
+    /// How long a call may be interrupted again and again.
+    pub longest: Duration,
+}
+
+impl Interruptions {
+    /// Those of killed programs.
+    pub const KILLS: Self = Self {
+        includes: is_caused_by_kill,
+        longest: Duration::from_secs(40),
+    };
+}
 
 /// The password of all accounts.
 pub const PASSWORD: &str = "correct horse battery";
@@ -32,6 +51,7 @@ pub struct Caller {
     access_token: Option<String>,
     tries: Arc<AtomicUsize>,
     counts: Arc<Counts>,
+    interruptions: Interruptions,
 }
 
 /// The callers of a workload.
@@ -55,19 +75,32 @@ struct Attempt<A> {
 impl Callers {
     /// Creates an account and two operator keys.
     pub async fn sign_in(cluster: &Cluster, counts: Arc<Counts>) -> Self {
+        let replicas = cluster.replicas.clone();
+        let interruptions = Interruptions::KILLS;
+        Self::sign_in_to(&cluster.database, replicas, counts, interruptions).await
+    }
+
+    /// The same for programs that are not killed, with the failures of calls that are expected.
+    pub async fn sign_in_to(
+        database: &TestDatabase,
+        replicas: Replicas,
+        counts: Arc<Counts>,
+        interruptions: Interruptions,
+    ) -> Self {
         let anonymous = Caller {
-            replicas: cluster.replicas.clone(),
+            replicas,
             access_token: None,
             tries: Arc::default(),
             counts,
+            interruptions,
         };
         let (_, tokens) = anonymous.sign_up("ada@example.com").await;
         let scopes = ["streams:publish", "relays:work"];
-        let secret = Process::create_operator_key_with(&cluster.database, &scopes).await;
+        let secret = Process::create_operator_key_with(database, &scopes).await;
         let operator_token = anonymous.exchange_api_key(&secret).await.access_token;
         // The last one that can be created at the database.
         let scopes = ["operator:read", "operator:write"];
-        let secret = Process::create_operator_key_with(&cluster.database, &scopes).await;
+        let secret = Process::create_operator_key_with(database, &scopes).await;
         let administrator_token = anonymous.exchange_api_key(&secret).await.access_token;
         Self {
             administrator: anonymous.with_token(&administrator_token),
@@ -87,6 +120,11 @@ impl Caller {
         }
     }
 
+    /// The access token.
+    pub fn access_token(&self) -> &str {
+        self.access_token.as_deref().expect("it has one")
+    }
+
     /// A client of the next program.
     pub fn client(&self) -> Client {
         let channel = self.replicas.channel(self.tries.fetch_add(1, Relaxed));
@@ -94,6 +132,11 @@ impl Caller {
             Some(token) => Client::with_token(&channel, token),
             None => Client::anonymous(&channel),
         }
+    }
+
+    /// Whether a status is an expected failure, after which the call is repeated.
+    pub fn is_interrupted_by(&self, status: &Status) -> bool {
+        (self.interruptions.includes)(status)
     }
 
     /// Repeats a call until a program answers it.
@@ -105,13 +148,13 @@ impl Caller {
         let mut tries = 0;
         let begun = Instant::now();
         let mut starving = None;
-        let result = eventually(rpc, async || {
+        let result = eventually_within(self.interruptions.longest, rpc, async || {
             tries += 1;
             if begun.elapsed() > MAX_INTERRUPTION {
                 starving.get_or_insert_with(|| self.counts.starve());
             }
             match timeout(TRY_TIMEOUT, call(self.client())).await {
-                Ok(Err(status)) if is_caused_by_kill(&status) => None,
+                Ok(Err(status)) if self.is_interrupted_by(&status) => None,
                 Ok(result) => Some(result.map(Response::into_inner)),
                 Err(_) => None,
             }
@@ -310,7 +353,7 @@ fn sign_in_request(email: &str, password: &str) -> pb::SignInRequest {
 }
 
 /// Whether a status can be caused by a killed program.
-pub fn is_caused_by_kill(status: &Status) -> bool {
+fn is_caused_by_kill(status: &Status) -> bool {
     let without_details = [Code::Unknown, Code::Cancelled, Code::Internal];
     // An attempt to sign in counts as failed until it has succeeded.
     let reason = status.get_details_error_info().map(|info| info.reason);

@@ -11,7 +11,7 @@ use sluice::proto::v1::{self as pb, watch_project_response::Event};
 use tokio::{task::JoinSet, time::timeout};
 use tonic::Response;
 
-use super::caller::{Caller, is_caused_by_kill};
+use super::caller::Caller;
 use crate::harness::Watcher;
 
 /// A project whose changes are watched.
@@ -130,7 +130,7 @@ impl WatchedProject {
                         assert_eq!(watcher.revision, revision, "nothing is missed");
                         assert!(events.insert(revision, event).is_none());
                     }
-                    Err(status) if is_caused_by_kill(&status) => break,
+                    Err(status) if self.owner.is_interrupted_by(&status) => break,
                     Err(status) => panic!("{status:?}"),
                 }
             }

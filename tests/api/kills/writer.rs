@@ -3,7 +3,7 @@ use std::{pin::Pin, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Pause between two writes, which leaves the processor to the programs.
+/// The pause between two writes, which leaves the processor to the programs.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Writes on one subject, and their check.
@@ -20,8 +20,9 @@ pub trait Writer {
 type Check = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Writers at work.
-#[derive(Default)]
 pub struct Writers {
+    /// Between two writes.
+    pause: Duration,
     stop: CancellationToken,
     tasks: JoinSet<Check>,
 }
@@ -29,11 +30,27 @@ pub struct Writers {
 /// The checks of writers that have stopped.
 pub struct Checks(Vec<Check>);
 
+impl Default for Writers {
+    fn default() -> Self {
+        Self::with_pause(PAUSE)
+    }
+}
+
 impl Writers {
+    /// With this pause between two writes.
+    pub fn with_pause(pause: Duration) -> Self {
+        Self {
+            pause,
+            stop: CancellationToken::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
     /// Starts a writer.
     pub fn spawn(&mut self, writer: impl Writer + 'static) {
         let stop = self.stop.clone();
-        self.tasks.spawn_local(write_until(stop, writer));
+        let writing = write_until(stop, self.pause, writer);
+        self.tasks.spawn_local(writing);
     }
 
     /// Fails as soon as a writer has failed.
@@ -63,13 +80,17 @@ impl Checks {
 }
 
 /// Writes until the token is cancelled; returns the check.
-async fn write_until(stop: CancellationToken, mut writer: impl Writer + 'static) -> Check {
+async fn write_until(
+    stop: CancellationToken,
+    pause: Duration,
+    mut writer: impl Writer + 'static,
+) -> Check {
     for number in 0.. {
         if stop.is_cancelled() {
             break;
         }
         writer.write(number).await;
-        sleep(PAUSE).await;
+        sleep(pause).await;
     }
     Box::pin(async move { writer.check().await })
 }

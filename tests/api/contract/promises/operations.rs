@@ -1,7 +1,8 @@
 use super::page::Promise;
 
-pub const ADVICE: [&str; 15] = [
+pub const ADVICE: [&str; 16] = [
     "How to install Sluice, size it",
+    "[scaling.md](scaling.md) has the arithmetic",
     "These figures are from one run of `make bench`",
     "GetProject, 64 connections",
     "1,000 users without a pause",
@@ -18,7 +19,7 @@ pub const ADVICE: [&str; 15] = [
     "Test the restore before you need it.",
 ];
 
-pub const PROMISES: [Promise; 124] = [
+pub const PROMISES: [Promise; 134] = [
     (
         "container",
         &["deployment::container_image::the_image_serves_reports_healthy_and_stops"],
@@ -415,6 +416,71 @@ pub const PROMISES: [Promise; 124] = [
             "lifecycle::database_start_errors::a_database_of_a_later_version_is_refused",
             "lifecycle::database_outage::a_server_started_before_its_database_serves_once_it_is_reachable",
             "database::connect_failures::a_password_that_is_wrong_at_runtime_is_logged_and_does_not_stop_the_server",
+        ],
+    ),
+    (
+        "[`deploy/patroni`](../deploy/patroni) has the files",
+        &[
+            "high_availability::deploy_files::haproxy_accepts_its_configuration_without_warnings",
+            "high_availability::deploy_files::the_files_contain_no_password",
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+        ],
+    ),
+    (
+        "**A commit is acknowledged once two machines",
+        &[
+            "high_availability::deploy_files::a_commit_waits_for_a_second_machine_even_if_none_is_left",
+            "database::absent_standby::writes_that_wait_for_a_standby_take_no_more_connections_than_the_pool_has",
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+        ],
+    ),
+    (
+        "**When the primary is lost**",
+        &[
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+            "high_availability::deploy_files::a_primary_without_etcd_stops_before_its_lock_ends",
+        ],
+    ),
+    (
+        "**Live streams and relays continue.**",
+        &[
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+        ],
+    ),
+    (
+        "**A replica finds the primary**",
+        &[
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+        ],
+    ),
+    (
+        "`SLUICE_TEST_FAILOVERS=20",
+        &[
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+        ],
+    ),
+    (
+        "Patroni and PostgreSQL are killed",
+        &[
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+        ],
+    ),
+    (
+        "all processes of the machine are frozen",
+        &[
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+        ],
+    ),
+    (
+        "the machine is cut off from etcd",
+        &[
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
+        ],
+    ),
+    (
+        "`patronictl switchover`",
+        &[
+            "high_availability::failovers::a_lost_primary_loses_no_write_and_ends_no_stream_or_relay",
         ],
     ),
     (
