@@ -32,7 +32,8 @@ use super::{
 /// How long a returned relay waits, so that a worker that is shutting down does not claim it again.
 const RETURN_DELAY: TimeDelta = TimeDelta::seconds(1);
 
-/// How much broadcasting resets the count of failures in a row.
+/// How much broadcasting resets the count of failures in a row, and proves that the destination
+/// accepts the key.
 const STABLE_BROADCAST: TimeDelta = TimeDelta::minutes(1);
 
 /// How much longer than its delay a relay may drain: media also waits for a slow destination, and
@@ -82,6 +83,10 @@ pub struct Relay {
     /// The lease of a worker that goes on until the next one sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outgoing: Option<OutgoingLease>,
+    /// Whether its destination has taken media for [`STABLE_BROADCAST`] without a break since the
+    /// owner has started it, and so accepts the key.
+    #[serde(default)]
+    pub is_proven: bool,
 }
 
 /// How well media is delivered in the current attempt.
@@ -147,6 +152,7 @@ impl Relay {
             issues: Vec::new(),
             capacity_issue: None,
             outgoing: None,
+            is_proven: false,
         }
     }
 
@@ -159,6 +165,7 @@ impl Relay {
         self.wanted = true;
         self.attempt = 0;
         self.error = None;
+        self.is_proven = false;
         self.capacity_issue = None;
         self.reset(now);
         true
@@ -292,6 +299,7 @@ impl Relay {
     pub(super) fn release(&mut self, state: RelayState, now: Time) {
         if self.was_stable() {
             self.attempt = 0;
+            self.is_proven = true;
         }
         self.lease = None;
         self.enter(state, now);
@@ -408,6 +416,7 @@ mod tests {
             issues: Vec::new(),
             capacity_issue: None,
             outgoing: None,
+            is_proven: false,
         };
         relay.claim("w1", TIMES, now);
         relay

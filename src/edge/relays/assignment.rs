@@ -49,7 +49,11 @@ pub(super) struct Assignment {
     pub(super) limits: Limits,
     /// Whether bytes were acknowledged before, within this stream.
     pub(super) has_progressed: bool,
-    /// The number of failed tries in a row before, if the destination refused the last one.
+    /// Whether the destination has accepted the key, as the control plane knows.
+    pub(super) has_broadcast: bool,
+    /// The number of failed tries in a row before.
+    pub(super) attempt: usize,
+    /// The same, if the destination refused the last one.
     last_refusals: Option<i64>,
 }
 
@@ -85,10 +89,14 @@ impl Assignment {
     }
 
     /// Whether a failure with this code is final: a refusal after too many in a row. None is
-    /// while the stream lives if the destination has shown that it accepts the key.
+    /// while the stream lives if the destination has shown that it accepts the key, to this worker
+    /// (`has_broadcast`) or to any.
     pub(super) fn makes_final(&self, code: &str, has_broadcast: bool) -> bool {
         // A refused key is never followed by acknowledged media; an early end may be.
-        if has_broadcast || self.has_progressed && code == "DESTINATION_REFUSED" {
+        if has_broadcast
+            || self.has_broadcast
+            || self.has_progressed && code == "DESTINATION_REFUSED"
+        {
             return false;
         }
         match (self.last_refusals, max_refusals(code)) {
@@ -126,6 +134,7 @@ impl From<v1::RelayAssignment> for Assignment {
             output_delay,
             max_video_bitrate_kbps,
             max_height,
+            has_broadcast,
         } = assignment;
         // A control plane of an earlier version sends only the joined URL.
         let output = match output_server_url.is_empty() {
@@ -138,6 +147,7 @@ impl From<v1::RelayAssignment> for Assignment {
         let relay = relay.unwrap_or_default();
         let last_code = relay.error.unwrap_or_default().code;
         Self {
+            attempt: usize::try_from(relay.attempt).unwrap_or_default(),
             last_refusals: max_refusals(&last_code).map(|_| relay.attempt),
             delay: delay(output_delay),
             limits: Limits {
@@ -145,6 +155,7 @@ impl From<v1::RelayAssignment> for Assignment {
                 height: u32::try_from(max_height).unwrap_or_default(),
             },
             has_progressed: relay.last_progress_time.is_some(),
+            has_broadcast,
             destination_id: relay.destination_id,
             holds: outage_policy == i32::from(v1::OutagePolicy::Hold),
             input: InputSource {
@@ -260,6 +271,11 @@ mod tests {
     fn no_refusal_is_final_while_a_stream_lives_that_was_broadcast() {
         for code in [REFUSED, CLOSED] {
             assert!(!after(50, code).makes_final(code, true), "{code}");
+            let proven = Assignment {
+                has_broadcast: true,
+                ..after(50, code)
+            };
+            assert!(!proven.makes_final(code, false), "{code}");
         }
         for (code, is_final) in [(REFUSED, false), (CLOSED, true)] {
             let progressed = Assignment {

@@ -175,11 +175,16 @@ impl Relay {
                 self.stop.cancel();
             }
         };
-        // The connection may be sound, and the destination should see the end of the stream.
-        self.stop.cancel();
-        let before = self.status.borrow().clone();
-        let state = RelayState::Stopping;
-        self.set_status(RelayStatus { state, ..before }, context);
+        match failure {
+            None => {
+                let before = self.status.borrow().clone();
+                let state = RelayState::Stopping;
+                self.set_status(RelayStatus { state, ..before }, context);
+            }
+            // The connection may be sound, and the destination should see the end of the stream. It is
+            // not reported as a stop, which would not be a failure.
+            Some(_) => self.stop.cancel(),
+        }
         let ended = timeout(STOP_TIMEOUT, sending).await.unwrap_or(Ok(()));
         failure.map_or(ended, Err)
     }
@@ -275,6 +280,7 @@ impl Relay {
             Address::Srt(address) => {
                 let output = SrtOutput {
                     address,
+                    attempt: self.assignment.attempt,
                     encryption,
                     policy: &context.policy,
                     program: &context.ffmpeg,

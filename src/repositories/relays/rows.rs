@@ -31,7 +31,7 @@ macro_rules! relay_columns {
             error_message, worker_id, lease_id, lease_expire_time, claim_time, broadcast_time,
             silent_since, update_time, lag_ms, dropped_packets, retransmitted_segments,
             last_drop_time, issues, capacity_issue, outgoing_lease_id, outgoing_worker_id,
-            outgoing_expire_time
+            outgoing_expire_time, is_proven
         )
     };
 }
@@ -160,7 +160,7 @@ pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Resul
              silent_since = $18, update_time = $19, lag_ms = $20, dropped_packets = $21,
              retransmitted_segments = $22, last_drop_time = $23, issues = $24,
              capacity_issue = $25, outgoing_lease_id = $26, outgoing_worker_id = $27,
-             outgoing_expire_time = $28
+             outgoing_expire_time = $28, is_proven = $29
          where stream_id = $1 and destination_id = $2",
         [
             relay.stream_id,
@@ -190,7 +190,8 @@ pub(crate) async fn store(tx: &mut impl QueueStatements, relay: &Relay) -> Resul
             capacity_issue,
             outgoing.map(|lease| lease.id),
             outgoing.map(|lease| &lease.worker_id),
-            outgoing.map(|lease| lease.expire_time)
+            outgoing.map(|lease| lease.expire_time),
+            relay.is_proven
         ],
         Check::default()
     )
@@ -206,7 +207,7 @@ fn severity(fatal: bool) -> &'static str {
 impl_from_row!(
     Relay:
     stream_id, destination_id, project_id, wanted, state, attempt, ready_time,
-    last_progress_time, bytes_sent, bitrate_bps, update_time;
+    last_progress_time, bytes_sent, bitrate_bps, update_time, is_proven;
     |row|
     error: match row.try_get("error_code")? {
         None => None,

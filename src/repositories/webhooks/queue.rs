@@ -43,48 +43,47 @@ pub struct DueEvents {
 }
 
 /// Selects [`DueEvents`] at `$1`, at most `$2`; of failing webhooks if `$3`. The pairs of webhooks
-/// and projects come first: `cross join` keeps SQLite from reading all projects. The organization is
-/// a value and not a table to be joined, so that every plan looks it up. A personal organization has
-/// the id of its user, who may be suspended.
+/// and projects come first. What belongs to one of them is a value and not a table to be joined,
+/// so that every plan looks it up. A personal organization has the id of its user, who may be
+/// suspended.
 macro_rules! select_due {
     ($pairs:expr, $busy:literal) => {
         concat!(
-            "select w.id as webhook_id, p.id as project_id, p.revision as head,
-                    w.failing_since is not null as is_failing
+            "select pair.webhook_id, pair.project_id, pair.head,
+                    pair.failing_since is not null as is_failing
              from (",
             $pairs,
             ") pair
-             cross join webhooks w
-             cross join projects p
              left join webhook_cursors c
                on c.webhook_id = pair.webhook_id and c.project_id = pair.project_id
-             where w.id = pair.webhook_id and p.id = pair.project_id
-               and (select o.delete_time is null and o.suspend_time is null
+             where (select o.delete_time is null and o.suspend_time is null
                     from organizations o
-                    where o.id = w.owner_id)
-               and (select u.suspend_time from users u where u.id = w.owner_id) is null
+                    where o.id = pair.owner_id)
+               and (select u.suspend_time from users u where u.id = pair.owner_id) is null
                and (c.revision is null
-                    or (c.revision < p.revision and c.next_attempt_time <= $1
+                    or (c.revision < pair.head and c.next_attempt_time <= $1
                         and (c.lease_expire_time is null or c.lease_expire_time <= $1)))
-               and (w.failing_since is null or $3)
+               and (pair.failing_since is null or $3)
                and ",
             $busy,
-            " order by coalesce(c.next_attempt_time, p.create_time), p.id
+            " order by coalesce(c.next_attempt_time, pair.create_time), pair.project_id
              limit $2"
         )
     };
 }
 
-/// All pairs; `$4` is null.
+/// All pairs; `$4` is null. `cross join` keeps SQLite from reading all projects.
 macro_rules! all_pairs {
     ($unchanged:literal) => {
         concat!(
-            "select id as webhook_id, project_id
-             from webhooks
-             where enabled and project_id is not null and ",
+            "select h.id as webhook_id, h.owner_id, h.failing_since, h.project_id,
+                    (select p.revision from projects p where p.id = h.project_id) as head,
+                    (select p.create_time from projects p where p.id = h.project_id) as create_time
+             from webhooks h
+             where h.enabled and h.project_id is not null and ",
             $unchanged,
             " union all
-             select h.id, q.id
+             select h.id, h.owner_id, h.failing_since, q.id, q.revision, q.create_time
              from webhooks h
              cross join projects q
              where q.owner_id = h.owner_id and h.enabled and h.project_id is null"
@@ -96,13 +95,14 @@ macro_rules! all_pairs {
 macro_rules! changed_pairs {
     ($changed:literal) => {
         concat!(
-            "select h.id as webhook_id, q.id as project_id
+            "select h.id as webhook_id, h.owner_id, h.failing_since, q.id as project_id,
+                    q.revision as head, q.create_time
              from projects q
              cross join webhooks h
              where h.project_id = q.id and h.enabled and ",
             $changed,
             " union all
-             select h.id, q.id
+             select h.id, h.owner_id, h.failing_since, q.id, q.revision, q.create_time
              from projects q
              cross join webhooks h
              where h.owner_id = q.owner_id and h.enabled and h.project_id is null and ",
@@ -172,9 +172,15 @@ impl WebhookQueue {
                 let ids = |ids: &[ProjectId]| ids.iter().map(|id| id.uuid()).collect::<Vec<_>>();
                 let busy: Vec<Uuid> = busy.iter().map(|id| id.uuid()).collect();
                 let sql = match changed {
-                    None => select_due!(all_pairs!("$4::uuid[] is null"), "w.id <> all($5)"),
+                    None => select_due!(
+                        all_pairs!("$4::uuid[] is null"),
+                        "pair.webhook_id <> all($5)"
+                    ),
                     Some(_) => {
-                        select_due!(changed_pairs!("q.id = any($4::uuid[])"), "w.id <> all($5)")
+                        select_due!(
+                            changed_pairs!("q.id = any($4::uuid[])"),
+                            "pair.webhook_id <> all($5)"
+                        )
                     }
                 };
                 sqlx::query_as(sql)
@@ -190,11 +196,11 @@ impl WebhookQueue {
                 let sql = match changed {
                     None => select_due!(
                         all_pairs!("$4 is null"),
-                        "w.id not in (select unhex(value) from json_each($5))"
+                        "pair.webhook_id not in (select unhex(value) from json_each($5))"
                     ),
                     Some(_) => select_due!(
                         changed_pairs!("q.id in (select unhex(value) from json_each($4))"),
-                        "w.id not in (select unhex(value) from json_each($5))"
+                        "pair.webhook_id not in (select unhex(value) from json_each($5))"
                     ),
                 };
                 sqlx::query_as(sql)

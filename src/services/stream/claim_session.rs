@@ -287,6 +287,7 @@ impl ClaimSession {
             .unwrap_or_default();
 
         let associated_data = AssociatedData::destination_key(relay.destination_id);
+        let is_proven = relay.is_proven;
         let stream_key = self.sealer.open_text(&associated_data, &stream_key_sealed);
         let passphrase = srt_passphrase_sealed.map_or(Ok(Secret::new("")), |sealed| {
             let associated_data = AssociatedData::srt_passphrase(relay.destination_id);
@@ -317,6 +318,7 @@ impl ClaimSession {
             output_delay: Some(duration(delay.as_duration())),
             max_video_bitrate_kbps,
             max_height,
+            has_broadcast: is_proven,
         };
         Ok((lease_id, assignment))
     }

@@ -306,6 +306,7 @@ impl From<Relay> for pb::Relay {
             issues: _,
             capacity_issue: _,
             outgoing: _,
+            is_proven: _,
         } = relay;
         let RelayDelivery {
             lag_ms,

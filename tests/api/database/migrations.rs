@@ -398,6 +398,16 @@ const LANDED: &[(&str, &str, &str)] = &[
         "43_require_second_factors.sql",
         "5728e66c1b91e97b65f55736103858c3810eba4eef67f4931fe1fea9d64d2bb8",
     ),
+    (
+        "postgres",
+        "44_note_proven_relays.sql",
+        "aa392e012d00e2e85947d8206c067241780f228af5ba49ab4576d77625c59d86",
+    ),
+    (
+        "sqlite",
+        "44_note_proven_relays.sql",
+        "f234674b6cffdf7bab45927ba62af8d404905001222b68996f689efcf8a3d61b",
+    ),
 ];
 
 #[rstest]

@@ -101,6 +101,7 @@ fn every_setting_that_deploy_and_docs_name_exists() {
             "SLUICE_OPERATOR_KEY_FILE",
             "SLUICE_PORT_50051_TCP",
             "SLUICE_SERVER",
+            "SLUICE_TEST_FAILOVERS",
         ];
         if let Some(unknown) = named.find(|name| !others.contains(name) && !known.contains(name)) {
             panic!("{} names {unknown}, which is no setting", file.display());

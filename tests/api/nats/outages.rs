@@ -72,7 +72,7 @@ async fn changes_arrive_once_and_within_the_poll_interval_while_nats_is_killed_a
     let (arrivals, _watcher) = reading.await.unwrap();
 
     assert!(outages >= 2, "{outages}");
-    let commits = commits.lock().unwrap();
+    let commits = std::mem::take(&mut *commits.lock().unwrap());
     let mut delays: Vec<_> = commits
         .iter()
         .map(|(revision, committed)| arrivals[revision].saturating_duration_since(*committed))

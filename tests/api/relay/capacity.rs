@@ -165,8 +165,8 @@ async fn a_stopped_relay_and_an_ended_stream_have_no_relay_without_worker(
     fixture.stop_stream(&live).await;
 
     let relays = fixture.relays(&live).await;
-    let issues: Vec<_> = relays.iter().flat_map(|relay| &relay.issues).collect();
-    assert_eq!(issues, [&pb::MediaIssue::default(); 0]);
+    let issues: Vec<_> = relays.into_iter().flat_map(|relay| relay.issues).collect();
+    assert_eq!(issues, []);
     let stored = "select count(*) from relays where capacity_issue is not null";
     assert_eq!(fixture.server.database.number(stored).await, 0);
 }

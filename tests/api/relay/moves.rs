@@ -228,7 +228,10 @@ async fn a_relay_that_is_stopped_while_it_moves_stops_at_both_workers(
     fixture.stop_relay(&stream, &to).await;
 
     assert_eq!(old.next_revocations().await, [first[0].lease_id.clone()]);
-    assert_eq!(new.next_revocations().await, [second.lease_id.clone()]);
+    assert_eq!(
+        new.next_revocations().await,
+        std::slice::from_ref(&second.lease_id)
+    );
     old.expect_lost(broadcasting_report(&first[0], 30)).await;
     new.expect_accepted(state_report(&second, Idle, 0)).await;
     assert_eq!(fixture.relay(&stream).await.state(), Idle);

@@ -86,12 +86,12 @@ async fn a_permanent_failure_is_not_retried(
 
 #[rstest]
 #[tokio::test]
-async fn a_minute_of_broadcasting_resets_the_attempt_count(
+async fn a_minute_of_broadcasting_resets_the_attempt_count_and_proves_the_key(
     #[values(Sqlite, Postgres)] engine: Engine,
     #[values(false, true)] minute: bool,
 ) {
     let fixture = Fixture::start(engine).await;
-    let (live, _, worker, assignment) = fixture.claimed_relay().await;
+    let (live, _, mut worker, assignment) = fixture.claimed_relay().await;
     fixture
         .server
         .database
@@ -108,6 +108,11 @@ async fn a_minute_of_broadcasting_resets_the_attempt_count(
 
     let expected = if minute { 1 } else { 8 };
     assert_eq!(fixture.relay(&live).await.attempt, expected);
+    let next = worker.next_assignments(1).await.remove(0);
+    assert_eq!(
+        (assignment.has_broadcast, next.has_broadcast),
+        (false, minute)
+    );
 }
 
 #[rstest]

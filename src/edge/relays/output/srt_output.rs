@@ -41,6 +41,8 @@ pub(crate) struct Encryption {
 /// A destination over SRT, to which ffmpeg sends.
 pub(crate) struct SrtOutput<'a> {
     pub(crate) address: &'a SrtAddress,
+    /// The number of failed attempts before.
+    pub(crate) attempt: usize,
     pub(crate) encryption: &'a Encryption,
     pub(crate) policy: &'a UrlPolicy,
     pub(crate) program: &'a Path,
@@ -111,8 +113,10 @@ impl SrtOutput<'_> {
             addresses.map_err(|error| UpstreamError::from(error).failure(Side::Output))?;
         let cannot_start = |error: io::Error| RelayFailure::cannot_start(&error);
         let preset = self.preset().map_err(cannot_start)?;
-        // Addresses are never empty.
-        let target = addresses.all().first().map(ToString::to_string);
+        // Another one in each attempt, since ffmpeg tries one only. There is at least one.
+        let turn = self.attempt.checked_rem(addresses.all().len());
+        let target = turn.and_then(|turn| addresses.all().get(turn));
+        let target = target.map(ToString::to_string);
         let mut url = format!(
             "srt://{}?mode=caller&connect_timeout={CONNECT_TIMEOUT_MS}",
             target.unwrap_or_default()
