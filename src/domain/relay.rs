@@ -83,7 +83,7 @@ pub struct Relay {
     /// The lease of a worker that goes on until the next one sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outgoing: Option<OutgoingLease>,
-    /// Whether its destination has taken media for [`STABLE_BROADCAST`] without a break since the
+    /// Whether its destination has taken media for a minute without a break since the
     /// owner has started it, and so accepts the key.
     #[serde(default)]
     pub is_proven: bool,
