@@ -103,9 +103,9 @@ pub use project::{OutagePolicy, Project, ProjectUpdate, PublishConflictPolicy, R
 pub use publish_decision::{BeginDecision, PublishRules, Refusal, RefusalCause, RefusalReason};
 pub use publisher::{IngestProtocol, Publisher};
 pub use quota::{Quota, QuotaExcess, QuotaKind};
-pub use relay::{Relay, RelayDelivery, RelayLease, RelayState, RelayTimeouts};
+pub use relay::{OutgoingLease, Relay, RelayDelivery, RelayLease, RelayState, RelayTimeouts};
 pub use relay_error::RelayError;
-pub use relay_move::{DRAINING_CLAIM_DELAY, MIN_RUN, OutgoingLease};
+pub use relay_move::{DRAINING_CLAIM_DELAY, MIN_RUN};
 pub use relay_report::{RelayReport, ReportOutcome, ReportedState};
 pub use relay_wait::RelayWaits;
 pub use rendition::{VideoLimits, parse_max_height, parse_max_video_bitrate};

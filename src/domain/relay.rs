@@ -25,8 +25,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    DestinationId, MediaIssue, OutgoingLease, ProjectId, RelayError, Stream, StreamDelay, StreamId,
-    Time,
+    DestinationId, MediaIssue, ProjectId, RelayError, Stream, StreamDelay, StreamId, Time,
 };
 
 /// How long a returned relay waits, so that a worker that is shutting down does not claim it again.
@@ -120,6 +119,17 @@ pub struct RelayLease {
     /// Since when no bytes have been sent although the stream has media. [`Self::WITH_WORKER`] if
     /// only the server knows it that gets the reports of the worker.
     pub silent_since: Time,
+}
+
+/// The right of a worker to go on with a relay that moves to another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutgoingLease {
+    /// The id of the lease under which it has run the relay.
+    pub id: Uuid,
+    /// The worker.
+    pub worker_id: String,
+    /// When it ends at the latest.
+    pub expire_time: Time,
 }
 
 /// How long a relay continues without reports or progress.

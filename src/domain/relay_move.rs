@@ -5,10 +5,9 @@
 //! second connection, or end the first one: its relay is stopped, and then claimed again.
 
 use chrono::TimeDelta;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Relay, RelayReport, RelayState, ReportOutcome, Time};
+use super::{OutgoingLease, Relay, RelayReport, RelayState, ReportOutcome, Time};
 
 /// How long a worker goes on at most with a relay that has moved away. The next one needs some
 /// seconds; if it fails, it tries again within this time.
@@ -20,17 +19,6 @@ pub const MIN_RUN: TimeDelta = TimeDelta::seconds(10);
 
 /// How long relays wait for another worker before one at a media server that drains claims them.
 pub const DRAINING_CLAIM_DELAY: TimeDelta = TimeDelta::seconds(5);
-
-/// The right of a worker to go on with a relay that moves to another one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutgoingLease {
-    /// The id of the lease under which it has run the relay.
-    pub id: Uuid,
-    /// The worker.
-    pub worker_id: String,
-    /// When it ends at the latest.
-    pub expire_time: Time,
-}
 
 impl Relay {
     /// Moves it to another worker. With `overlaps`, the destination permits a second connection,
