@@ -86,6 +86,7 @@ fn rounds() -> usize {
 #[rstest]
 #[case::killed_or_replaced([Fault::Kill, Fault::SwitchOver])]
 #[case::frozen_or_cut_off([Fault::Freeze, Fault::CutOff])]
+#[ignore = "six servers of PostgreSQL need a machine of their own: docs/operations.md has the command"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_primary_loses_no_write_and_ends_no_stream_or_relay(#[case] faults: [Fault; 2]) {
     LocalSet::new()
