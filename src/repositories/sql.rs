@@ -35,6 +35,7 @@ macro_rules! has_second_factor {
         )
     };
 }
+
 /// The condition that an organization, of which `$required` is the column, requires a second factor
 /// that the user does not have.
 macro_rules! lacks_second_factor {

@@ -390,6 +390,15 @@ impl Fixture {
         Studio { id, ids }
     }
 
+    /// All callers with their access tokens.
+    async fn callers(&self, studio: &Studio) -> Vec<(Caller, String)> {
+        let mut callers = Vec::new();
+        for caller in CALLERS {
+            callers.push((caller, self.token(studio, caller).await));
+        }
+        callers
+    }
+
     /// The access token of a caller of an organization.
     async fn token(&self, studio: &Studio, caller: Caller) -> String {
         let database = &self.server.database;
@@ -534,10 +543,7 @@ async fn no_rpc_serves_a_caller_without_the_role_that_it_requires(
 ) {
     let fixture = Fixture::start(engine).await;
     let studio = fixture.studio().await;
-    let mut callers = Vec::new();
-    for caller in CALLERS {
-        callers.push((caller, fixture.token(&studio, caller).await));
-    }
+    let callers = fixture.callers(&studio).await;
 
     let refusals = fixture
         .assert_all_refused(&studio, &callers, Hindrance::Nothing)
@@ -552,10 +558,7 @@ async fn no_rpc_serves_a_member_or_a_key_of_a_suspended_organization(
 ) {
     let fixture = Fixture::start(engine).await;
     let studio = fixture.studio().await;
-    let mut callers = Vec::new();
-    for caller in CALLERS {
-        callers.push((caller, fixture.token(&studio, caller).await));
-    }
+    let callers = fixture.callers(&studio).await;
     let operator = fixture.server.operator(&[Scope::OperatorWrite]).await;
     let suspend = pb::SuspendOrganizationRequest {
         organization_id: studio.id.clone(),
@@ -581,10 +584,7 @@ async fn no_rpc_serves_a_member_or_a_key_without_the_second_factor_that_is_requi
 ) {
     let fixture = Fixture::start(engine).await;
     let studio = fixture.studio().await;
-    let mut callers = Vec::new();
-    for caller in CALLERS {
-        callers.push((caller, fixture.token(&studio, caller).await));
-    }
+    let callers = fixture.callers(&studio).await;
     let require = pb::UpdateOrganizationRequest {
         organization_id: studio.id.clone(),
         require_second_factor: Some(true),
