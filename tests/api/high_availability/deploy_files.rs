@@ -48,6 +48,22 @@ async fn a_commit_waits_for_a_second_machine_even_if_none_is_left() {
 }
 
 #[test]
+fn no_primary_overwrites_the_lock_of_another_one() {
+    let settings = settings_of_file(&read("patroni.env"));
+    // With the API v3, Patroni 3.0.2 does so when a frozen primary resumes.
+    assert!(
+        !settings
+            .keys()
+            .any(|name| name.starts_with("PATRONI_ETCD3"))
+    );
+    assert!(settings.contains_key("PATRONI_ETCD_HOSTS"));
+    assert_eq!(
+        settings_of_file(&read("etcd.env"))["ETCD_ENABLE_V2"],
+        "true"
+    );
+}
+
+#[test]
 fn the_files_contain_no_password() {
     let settings = settings_of_file(&read("patroni.env"));
     let passwords = settings

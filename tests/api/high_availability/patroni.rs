@@ -303,7 +303,7 @@ impl Machine {
         }
         let etcd = etcd.join(",");
         // Patroni asks etcd for other addresses otherwise.
-        settings += &format!("PATRONI_ETCD3_HOSTS={etcd}\nPATRONI_ETCD3_USE_PROXIES=true\n");
+        settings += &format!("PATRONI_ETCD_HOSTS={etcd}\nPATRONI_ETCD_USE_PROXIES=true\n");
         for (name, port) in [("RESTAPI", REST_PORT), ("POSTGRESQL", POSTGRESQL_PORT)] {
             let proxy = Proxy::to(address(network, number, port)).await;
             settings += &format!("PATRONI_{name}_CONNECT_ADDRESS={}\n", proxy.address);
